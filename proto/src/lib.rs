@@ -1,0 +1,1 @@
+//! The protocol buffers of Prokura, as generated Rust; nothing else.
