@@ -1,0 +1,30 @@
+//! Every limit of the plugin protocol, with its reason. SPEC.md section 9 is tested against this table.
+
+/// Largest answer (stdout) or error (stderr) of one stdio command, in bytes: the 64 MiB of contract 1.0.
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest request a plugin reads from stdin, in bytes. A request holds a payload of at most 32 MiB in Base64.
+pub const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest gRPC message either side accepts, in bytes: digests, keys and chains only, never payloads.
+pub const GRPC_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Longest key id, in bytes. The longest known (a Key Vault or ARN id) is below 400; PKCS#11 URIs are longer.
+pub const KEY_ID_BYTES_MAX: usize = 4096;
+/// Longest plugin name, in bytes: it becomes part of a file name (255 on Linux) behind `notation-`.
+pub const PLUGIN_NAME_BYTES_MAX: usize = 128;
+/// Most entries of a plugin config.
+pub const PLUGIN_CONFIG_ENTRIES_MAX: usize = 256;
+/// Longest name or value in a plugin config, in bytes.
+pub const PLUGIN_CONFIG_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Most certificates in a chain. Public code-signing chains have two to four.
+pub const CERTIFICATES_MAX: usize = 16;
+/// Largest certificate, in bytes of DER. Real ones are 1-3 KiB.
+pub const CERTIFICATE_BYTES_MAX: usize = 64 * 1024;
+/// Most candidate certificates in a bundle file from which a chain is completed.
+pub const BUNDLE_CERTIFICATES_MAX: usize = 512;
+/// Largest bundle file, in bytes.
+pub const BUNDLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Longest error message a host shows, in bytes; the rest is cut.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 2048;
+/// Most open keys a long-lived plugin keeps; the least recently used is closed first.
+pub const OPEN_KEYS_MAX: usize = 256;
+/// Most signatures a long-lived plugin makes at once; more wait their turn within their deadline.
+pub const SIGNATURES_IN_FLIGHT_MAX: usize = 64;
