@@ -46,6 +46,7 @@ type answer struct {
 	ManifestMediaType string            `json:"manifestMediaType,omitempty"`
 	ManifestSize      int64             `json:"manifestSize,omitempty"`
 	EnvelopeMediaType string            `json:"envelopeMediaType,omitempty"`
+	Warning           string            `json:"warning,omitempty"`
 	Error             string            `json:"error,omitempty"`
 	ErrorCode         string            `json:"errorCode,omitempty"`
 	ErrorMetadata     map[string]string `json:"errorMetadata,omitempty"`
@@ -122,6 +123,7 @@ func sign(ctx context.Context, asked *request) (*answer, error) {
 		ManifestMediaType: repository.Manifest.MediaType,
 		ManifestSize:      repository.Manifest.Size,
 		EnvelopeMediaType: repository.EnvelopeMediaType,
+		Warning:           repository.Warning,
 	}, nil
 }
 

@@ -21,6 +21,7 @@ type request struct {
 	trust     trust
 	metadata  jsonline.Pairs
 	attempts  int
+	manifest  string
 	blob      string
 	signature string
 	mediaType string
@@ -48,6 +49,7 @@ func main() {
 	timeout := flag.Duration("timeout", 2*time.Minute, "deadline of the whole command")
 	flag.Var(asked.metadata, "m", "key=value of user metadata that must be in the signature, repeatable")
 	flag.IntVar(&asked.attempts, "max-signatures", 100, "how many signatures to try")
+	flag.StringVar(&asked.manifest, "manifest", "", "digest of the one signature manifest to try, instead of all")
 	flag.StringVar(&asked.blob, "blob", "", "file whose detached -signature is verified, instead of -reference")
 	flag.StringVar(&asked.signature, "signature", "", "NAME.jws.sig or NAME.cose.sig of -blob")
 	flag.StringVar(&asked.mediaType, "media-type", "application/octet-stream", "media type that -blob must have been signed with")
@@ -76,6 +78,7 @@ func (r *request) verifyArtifact(ctx context.Context) (*answer, error) {
 		return nil, err
 	}
 	repository := record.New(place.Graph)
+	repository.Only = r.manifest
 	artifact, outcomes, err := notation.Verify(ctx, verifier, repository, notation.VerifyOptions{
 		ArtifactReference:    place.Full,
 		PluginConfig:         r.trust.pluginConfig,
