@@ -1,0 +1,4 @@
+//! Real backends, started by the tests themselves and ended with them.
+
+pub mod registry;
+pub mod token;
