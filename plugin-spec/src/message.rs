@@ -84,9 +84,15 @@ impl<'de> Deserialize<'de> for Base64 {
 }
 
 /// Names and values the user configured for a key. Values may be confidential: `Debug` shows names only.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct PluginConfig(pub BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for PluginConfig {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::json::unique_entries(deserializer).map(Self)
+    }
+}
 
 impl PluginConfig {
     /// Whether there is no entry.
@@ -135,6 +141,24 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// The metadata of a plugin made with this SDK; what [`crate::metadata!`] expands to.
+    ///
+    /// Contract version 1.0 and raw signatures; with the feature `grpc` also [`capability::TRANSPORT_GRPC_1`].
+    pub fn of_plugin(name: &str, description: &str, version: &str, url: &str) -> Self {
+        let mut capabilities = vec![capability::SIGNATURE_GENERATOR_RAW.to_owned()];
+        if cfg!(feature = "grpc") {
+            capabilities.push(capability::TRANSPORT_GRPC_1.to_owned());
+        }
+        Self {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            version: version.to_owned(),
+            url: url.to_owned(),
+            supported_contract_versions: vec![CONTRACT_VERSION.to_owned()],
+            capabilities,
+        }
+    }
+
     /// Whether the plugin announces `capability`.
     pub fn has(&self, capability: &str) -> bool {
         self.capabilities.iter().any(|c| c == capability)

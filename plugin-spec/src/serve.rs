@@ -1,0 +1,110 @@
+//! The process around the protocol: arguments, standard streams, exit code.
+//!
+//! Exit codes: 0 done, 1 refused (one JSON object on stderr), 2 started by hand or wrongly (text on stderr).
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use crate::error::Error;
+use crate::limits::REQUEST_BYTES_MAX;
+use crate::message::{ErrorResponse, Metadata};
+use crate::signing_key::OpenKey;
+use crate::stdio;
+
+const USAGE_EXIT_CODE: u8 = 2;
+
+/// The whole `main` of a plugin: answers the one command on the command line, over either transport.
+///
+/// Reads arguments and stdin, writes the protocol to stdout and returns what `main` returns. Blocks until the answer
+/// is given; with `serve --socket PATH` (feature `grpc`) until the host closes stdin.
+pub fn serve(metadata: Metadata, open_key: impl OpenKey) -> ExitCode {
+    serve_with_usage(metadata, "", open_key)
+}
+
+/// [`serve`] with a text about the plugin's own configuration for people who start it by hand.
+pub fn serve_with_usage(metadata: Metadata, usage: &str, open_key: impl OpenKey) -> ExitCode {
+    #[expect(clippy::disallowed_methods, reason = "this is the main function of every plugin")]
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(|a| a.to_str().unwrap_or("\u{fffd}")).collect();
+    match arguments.as_slice() {
+        ["version"] => written(&mut std::io::stdout(), version(&metadata).as_bytes()),
+        ["--help" | "-h" | "help"] => written(&mut std::io::stdout(), about(&metadata, usage).as_bytes()),
+        #[cfg(feature = "grpc")]
+        ["serve", "--socket", path] => crate::grpc::serve(path.as_ref(), metadata, open_key),
+        [command] => over_stdio(command, &metadata, &open_key),
+        _ => {
+            let _ = std::io::stderr().write_all(about(&metadata, usage).as_bytes());
+            ExitCode::from(USAGE_EXIT_CODE)
+        }
+    }
+}
+
+fn over_stdio(command: &str, metadata: &Metadata, open_key: &dyn OpenKey) -> ExitCode {
+    // The default hook writes to stderr, which belongs to the one JSON object (SPEC STDIO-8).
+    std::panic::set_hook(Box::new(|_| ()));
+    let mut request = Vec::new();
+    let limit = REQUEST_BYTES_MAX as u64 + 1;
+    let answer = match std::io::stdin().lock().take(limit).read_to_end(&mut request) {
+        Ok(_) => stdio::answer(command, &request, metadata, open_key),
+        Err(error) => Err(Error::internal(format!("stdin cannot be read: {error}")).into()),
+    };
+    match answer {
+        Ok(answer) => written(&mut std::io::stdout(), &answer),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+fn refused(refusal: &ErrorResponse) -> ExitCode {
+    let text = serde_json::to_vec(refusal).unwrap_or_else(|_| br#"{"errorCode":"ERROR"}"#.to_vec());
+    let _ = written(&mut std::io::stderr(), &text);
+    ExitCode::FAILURE
+}
+
+fn written(stream: &mut impl Write, bytes: &[u8]) -> ExitCode {
+    match stream.write_all(bytes).and_then(|()| stream.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn version(metadata: &Metadata) -> String {
+    let Metadata { name, description, version, .. } = metadata;
+    format!("{name} - {description}\nVersion: {version}\n")
+}
+
+fn about(metadata: &Metadata, usage: &str) -> String {
+    let Metadata { name, description, version, url, .. } = metadata;
+    let usage = if usage.is_empty() { String::new() } else { format!("\n{}\n", usage.trim_end()) };
+    format!(
+        "notation-{name} {version}: {description}\n\n\
+         This is a signing plugin of the Notary Project. It is started by a host, prokura or notation, not by hand.\n\
+         Install it as plugins/{name}/notation-{name} in the directory that NOTATION_LIBEXEC names, then\n\n    \
+         prokura key add --plugin {name} --id KEY_ID --plugin-config NAME=VALUE KEY_NAME\n    \
+         prokura sign --key KEY_NAME REFERENCE\n{usage}\n\
+         The certificate chain is completed from the PEM file that plugin config ca_certs names.\n\
+         More: {url}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata() -> Metadata {
+        Metadata::of_plugin("demo", "Signs for a demonstration", "1.2.3", "https://example.org/")
+    }
+
+    #[test]
+    fn the_version_is_printed_as_other_plugins_print_it() {
+        assert_eq!(version(&metadata()), "demo - Signs for a demonstration\nVersion: 1.2.3\n");
+    }
+
+    #[test]
+    fn whoever_starts_it_by_hand_is_told_how_to_configure_it() {
+        let text = about(&metadata(), "Plugin config:\n  dir  where the keys are\n");
+        for part in ["notation-demo 1.2.3", "--plugin demo", "where the keys are", "https://example.org/"] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+}
