@@ -6,9 +6,11 @@
 )]
 
 pub mod backend;
+pub mod bench;
 pub mod home;
 pub mod image;
 pub mod key;
 pub mod pki;
 pub mod program;
 pub mod suite;
+pub mod world;
