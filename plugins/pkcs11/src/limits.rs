@@ -1,0 +1,22 @@
+//! Every limit of this plugin, with its reason. Limits of the protocol are those of the SDK.
+
+/// Most sessions with one token. More threads than this wait their turn; few tokens gain from more.
+pub const SESSIONS_MAX: usize = 32;
+/// How long a call without a deadline waits for a session, in seconds. The slowest tokens sign in about two.
+pub const SESSION_WAIT_SECONDS: u64 = 60;
+/// Most modules one process loads: each brings foreign code and threads into it.
+pub const MODULES_MAX: usize = 16;
+/// Most slots of a module that are looked at. Network HSMs show up to about a hundred partitions.
+pub const SLOTS_MAX: usize = 256;
+/// Most objects a search returns before it counts as too broad.
+pub const OBJECTS_MAX: usize = 1024;
+/// Most tokens or keys an error message lists.
+pub const LISTED_MAX: usize = 10;
+/// Most certificates with one subject that are read from a token: renewals of one certificate.
+pub const SAME_SUBJECT_MAX: usize = 64;
+/// Longest PIN, in bytes. Tokens allow at most 255.
+pub const PIN_BYTES_MAX: usize = 255;
+/// Largest PIN file, in bytes: one line and what an editor leaves behind it.
+pub const PIN_FILE_BYTES_MAX: u64 = 4096;
+/// Longest text from a token or a URI that is repeated in an error message, in characters.
+pub const SHOWN_CHARS_MAX: usize = 64;
