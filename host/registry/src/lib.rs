@@ -8,6 +8,7 @@
 //! read, and every size, digest, list, redirect and challenge has a rule whose breach has an [`Error`] of its own.
 //! The crate reads neither environment nor time of day; whatever it needs from there is an argument.
 
+mod credentials;
 mod descriptor;
 mod digest;
 mod error;
@@ -15,13 +16,16 @@ mod layout;
 pub mod limits;
 mod manifest;
 mod reference;
+mod remote;
 mod repository;
 mod text;
 
+pub use credentials::{CredentialStores, Credentials, Secret};
 pub use descriptor::{Descriptor, media_type};
 pub use digest::{Digest, DigestAlgorithm};
 pub use error::{Blame, Error};
 pub use layout::{Layout, PackedFile};
 pub use manifest::SignatureForm;
 pub use reference::{LayoutReference, RegistryReference, Selector, Tag, is_localhost};
+pub use remote::{ProxySettings, RemoteOptions, Retry, Timeouts, check_login};
 pub use repository::{Pushed, Repository, Signature, SignatureList};

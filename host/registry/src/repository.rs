@@ -6,8 +6,9 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::limits::{ENVELOPE_BYTES_MAX, MANIFEST_BYTES_MAX};
-use crate::manifest::{self, SignatureForm};
-use crate::{Descriptor, Error, Layout, Selector, Tag};
+use crate::manifest::{self, EMPTY_JSON, SignatureForm};
+use crate::remote::{Remote, within};
+use crate::{Descriptor, Error, Layout, RegistryReference, RemoteOptions, Selector, Tag, media_type};
 
 /// Signature manifests found for a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +55,17 @@ pub struct Repository {
 
 enum Place {
     Layout(Layout),
+    Remote(Box<Remote>),
 }
 
 impl Repository {
+    /// The repository that `reference` names, in its registry. Nothing is sent before the first call; tag and digest
+    /// of the reference are not looked at.
+    pub fn remote(reference: &RegistryReference, options: RemoteOptions) -> Result<Self, Error> {
+        let remote = Box::new(Remote::new(reference, options)?);
+        Ok(Self { place: Place::Remote(remote), form: SignatureForm::default() })
+    }
+
     /// An existing image layout. Reads `oci-layout` and `index.json`.
     pub fn layout(path: &Path) -> Result<Self, Error> {
         Ok(Self { place: Place::Layout(Layout::open(path)?), form: SignatureForm::default() })
@@ -76,6 +85,9 @@ impl Repository {
                 let selector = selector.clone();
                 blocking(layout, move |l| l.resolve(&selector)).await
             }
+            Place::Remote(remote) => {
+                within("resolving the reference", remote.timeouts, remote.resolve(selector)).await
+            }
         }
     }
 
@@ -87,6 +99,9 @@ impl Repository {
             Place::Layout(layout) => {
                 let descriptor = descriptor.clone();
                 blocking(layout, move |l| l.read_manifest(&descriptor)).await
+            }
+            Place::Remote(remote) => {
+                within("fetching a manifest", remote.timeouts, remote.manifest(descriptor)).await
             }
         }
     }
@@ -100,6 +115,9 @@ impl Repository {
                 let descriptor = descriptor.clone();
                 blocking(layout, move |l| l.read_blob(&descriptor, limit_bytes)).await
             }
+            Place::Remote(remote) => {
+                within("fetching a blob", remote.timeouts, remote.blob(descriptor, limit_bytes)).await
+            }
         }
     }
 
@@ -109,6 +127,9 @@ impl Repository {
             Place::Layout(layout) => {
                 let media_type = media_type.to_owned();
                 blocking(layout, move |l| l.write_blob(&media_type, &bytes)).await
+            }
+            Place::Remote(remote) => {
+                within("pushing a blob", remote.timeouts, remote.push_blob(media_type, bytes)).await
             }
         }
     }
@@ -126,6 +147,10 @@ impl Repository {
             Place::Layout(layout) => {
                 let (tag, written) = (tag.cloned(), descriptor.clone());
                 blocking(layout, move |l| l.write_manifest(&written, &bytes, tag.as_ref())).await?;
+            }
+            Place::Remote(remote) => {
+                let push = remote.push_manifest(&descriptor, bytes, tag.map(Tag::as_str), None);
+                within("pushing a manifest", remote.timeouts, push).await?;
             }
         }
         Ok(descriptor)
@@ -148,13 +173,17 @@ impl Repository {
         layer.check_limit("the envelope to push", ENVELOPE_BYTES_MAX)?;
         match &self.place {
             Place::Layout(layout) => {
-                let _ = force_referrers_tag;
                 let (form, subject, kind) = (self.form, subject.clone(), envelope_media_type.to_owned());
                 let envelope = envelope.to_vec();
                 let write =
                     move |l: &Layout| l.write_signature(form, &subject, &kind, &envelope, &annotations);
                 let manifest = blocking(layout, write).await?;
                 Ok(Pushed { manifest, envelope: layer, warnings: Vec::new() })
+            }
+            Place::Remote(remote) => {
+                let packed = manifest::signature_manifest(self.form, subject, &layer, &annotations)?;
+                let push = push_remote(remote, subject, layer, envelope, packed, force_referrers_tag);
+                within("pushing the signature", remote.timeouts, push).await
             }
         }
     }
@@ -165,6 +194,9 @@ impl Repository {
             Place::Layout(layout) => {
                 let subject = subject.clone();
                 blocking(layout, move |l| l.signatures(&subject, max)).await
+            }
+            Place::Remote(remote) => {
+                within("listing signatures", remote.timeouts, remote.signatures(subject, max)).await
             }
         }
     }
@@ -192,6 +224,27 @@ impl Repository {
             annotations: parts.annotations,
         })
     }
+}
+
+async fn push_remote(
+    remote: &Remote,
+    subject: &Descriptor,
+    layer: Descriptor,
+    envelope: &[u8],
+    (bytes, manifest): (Bytes, Descriptor),
+    force_referrers_tag: bool,
+) -> Result<Pushed, Error> {
+    manifest.check_limit("the signature manifest to push", MANIFEST_BYTES_MAX)?;
+    remote.push_blob(&layer.media_type, Bytes::copy_from_slice(envelope)).await?;
+    remote.push_blob(media_type::EMPTY, Bytes::from_static(EMPTY_JSON)).await?;
+    let indexed = remote.push_manifest(&manifest, bytes, None, None).await?;
+    let indexed = indexed.is_some_and(|found| found == subject.digest.to_string());
+    let warnings = if force_referrers_tag || !indexed {
+        remote.add_to_referrers_tag(&subject.digest, &manifest).await?
+    } else {
+        Vec::new()
+    };
+    Ok(Pushed { manifest, envelope: layer, warnings })
 }
 
 /// Runs file work away from the async threads.
