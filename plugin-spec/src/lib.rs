@@ -6,7 +6,7 @@
 pub mod certificate;
 mod error;
 #[cfg(feature = "grpc")]
-mod grpc;
+pub mod grpc;
 pub mod json;
 mod key;
 pub mod limits;

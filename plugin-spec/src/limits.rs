@@ -6,6 +6,13 @@ pub const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Largest gRPC message either side accepts, in bytes: digests, keys and chains only, never payloads.
 pub const GRPC_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Most calls one gRPC connection has open at once; more wait in the host.
+pub const GRPC_STREAMS_MAX: u32 = 256;
+/// Largest status details of a failed call, in bytes; above it the error travels without its metadata. Details are
+/// Base64 in an HTTP/2 header, and 16 KiB of headers is what common clients accept.
+pub const GRPC_DETAILS_BYTES_MAX: usize = 4096;
+/// How long a plugin waits after the host closed its stdin for calls in flight, in seconds.
+pub const DRAIN_SECONDS_MAX: u64 = 5;
 /// Longest key id, in bytes. The longest known (a Key Vault or ARN id) is below 400; PKCS#11 URIs are longer.
 pub const KEY_ID_BYTES_MAX: usize = 4096;
 /// Longest plugin name, in bytes: it becomes part of a file name (255 on Linux) behind `notation-`.

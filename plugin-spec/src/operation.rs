@@ -92,7 +92,6 @@ pub(crate) fn full_chain(key: &dyn SigningKey, request: &KeyRequest) -> Result<C
 /// # Errors
 /// `VALIDATION_ERROR` if the vault hands out certificates and none holds the key.
 #[cfg(feature = "grpc")]
-#[allow(dead_code)]
 pub(crate) fn known_chain(key: &dyn SigningKey, request: &KeyRequest) -> Result<CertificateChain, Error> {
     let id = request.key_id().as_str();
     match completed_chain(key, request)? {

@@ -2,6 +2,8 @@
 //!
 //! Pure Rust: no `protoc`. `PROKURA_BLESS=1 cargo test -p prokura-proto` writes instead of comparing.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::Path;
 
