@@ -63,18 +63,20 @@ impl Layout {
         let io = |source| Error::Io { action: "create", path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(io)?;
         let layout = Self { root: path.to_owned() };
-        if path.join("oci-layout").exists() {
-            return Self::open(path);
-        }
-        if std::fs::read_dir(path).map_err(io)?.next().is_some() {
-            return Err(
-                layout.unusable("the directory holds other files and no oci-layout; use an empty one")
-            );
+        // In this order, so that whatever a crash leaves is completed by the next call.
+        if !path.join("oci-layout").exists() {
+            if std::fs::read_dir(path).map_err(io)?.next().is_some() {
+                return Err(
+                    layout.unusable("the directory holds other files and no oci-layout; use an empty one")
+                );
+            }
+            files::replace(path, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
         files::create_dirs(path)?;
-        files::replace(path, "index.json", &index::Index::empty_json())?;
-        files::replace(path, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        Ok(layout)
+        if std::fs::symlink_metadata(path.join("index.json")).is_err() {
+            files::replace(path, "index.json", &index::Index::empty_json())?;
+        }
+        Self::open(path)
     }
 
     /// The layout's directory.

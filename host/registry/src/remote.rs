@@ -36,7 +36,8 @@ const MANIFEST_TYPES: [&str; 5] = [
 pub(crate) struct Remote {
     transport: Transport,
     repository: String,
-    place: String,
+    /// `REGISTRY/REPOSITORY`, for messages.
+    pub(crate) place: String,
     pub(crate) timeouts: Timeouts,
 }
 
@@ -116,7 +117,9 @@ impl Remote {
         if self.transport.send(&look).await?.status() == StatusCode::OK {
             return Ok(descriptor);
         }
-        let start = Call::new(Method::POST, self.url(&["blobs", "uploads", ""])?, Access::Push);
+        let mut start = Call::new(Method::POST, self.url(&["blobs", "uploads", ""])?, Access::Push);
+        // A second start leaves an empty upload behind, which registries drop by themselves.
+        start.idempotent = true;
         let answer = self.transport.send(&start).await?;
         if answer.status() != StatusCode::ACCEPTED {
             return Err(answer.refuse().await);

@@ -53,6 +53,17 @@ pub struct Repository {
     form: SignatureForm,
 }
 
+/// Shows the place alone; credentials have no part in it.
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = match &self.place {
+            Place::Layout(layout) => layout.path().display().to_string(),
+            Place::Remote(remote) => remote.place.clone(),
+        };
+        f.debug_struct("Repository").field("place", &place).field("form", &self.form).finish_non_exhaustive()
+    }
+}
+
 enum Place {
     Layout(Layout),
     Remote(Box<Remote>),

@@ -300,6 +300,31 @@ fn directories_that_are_no_layouts_are_refused_with_the_reason() {
 }
 
 #[test]
+fn a_layout_left_half_made_is_completed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    let (layout, descriptor) = packed(dir.path());
+    assert_eq!(layout.resolve(&tag("v1").into()).unwrap(), descriptor);
+}
+
+#[test]
+fn a_writer_waits_for_the_lock_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (layout, descriptor) = packed(dir.path());
+    let held = fs::File::open(dir.path().join("oci-layout")).unwrap();
+    held.lock().unwrap();
+    let bytes = layout.read_manifest(&descriptor).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| layout.write_manifest(&descriptor, &bytes, Some(&tag("v2"))));
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert_eq!(layout.tags().unwrap(), [tag("v1")], "nothing is written while another holds the lock");
+        drop(held);
+        writer.join().unwrap().unwrap();
+    });
+    assert_eq!(layout.tags().unwrap(), [tag("v1"), tag("v2")]);
+}
+
+#[test]
 fn foreign_members_and_entries_of_the_index_survive() {
     let dir = tempfile::tempdir().unwrap();
     let (layout, _) = packed(dir.path());

@@ -84,14 +84,19 @@ impl Default for Retry {
 
 /// The HTTP client for `options`. Redirects are left to the caller, proxies come from the options alone.
 pub(super) fn http_client(options: &RemoteOptions) -> Result<reqwest::Client, Error> {
-    let unusable = |e: &reqwest::Error| Error::Configuration {
-        what: "the TLS settings".into(),
-        reason: super::transport::chain_text(e),
-    };
     let mut extra = Vec::new();
     for bytes in &options.ca_certificates {
         extra.extend(certificates(bytes)?);
     }
+    let what = if extra.is_empty() {
+        "the TLS settings of this machine"
+    } else {
+        "the CA certificates of this machine or those given for the registry"
+    };
+    let unusable = |e: &reqwest::Error| Error::Configuration {
+        what: what.into(),
+        reason: super::transport::chain_text(e),
+    };
     match builder(options)?.tls_certs_merge(extra.clone()).build() {
         Ok(client) => Ok(client),
         // A machine without system certificates still reaches plain HTTP and registries of the given CAs.

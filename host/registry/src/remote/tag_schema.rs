@@ -96,7 +96,7 @@ impl Remote {
         if !lists(tag, self.referrers_index(tag).await?.as_ref(), entry)? {
             return Ok(false);
         }
-        let pause = took.saturating_mul(4).clamp(SETTLE_MIN, TAG_SCHEMA_SETTLE_MAX);
+        let pause = took.saturating_mul(3).clamp(SETTLE_MIN, TAG_SCHEMA_SETTLE_MAX);
         tokio::time::sleep(spread(pause)).await;
         lists(tag, self.referrers_index(tag).await?.as_ref(), entry)
     }

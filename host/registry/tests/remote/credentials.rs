@@ -159,6 +159,28 @@ async fn helpers_that_misbehave_are_named_and_never_quoted_when_they_answer() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_helper_that_hangs_is_ended() {
+    let home = Home::new();
+    home.helper("slow", r#"echo $$ > "$ASKED"; exec sleep 100"#);
+    let stores = home.stores(Some(r#"{"credsStore":"slow"}"#), None);
+    // The clock stands still while anything happens and jumps when all wait, so the process is given a moment.
+    let asked = home.path().join("asked");
+    let store = tokio::spawn(async move { stores.store("r.example", "ann", &Secret::new("s")).await });
+    let error = store.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("did not answer within 30 s"), "{error}");
+    if let Ok(pid) = fs::read_to_string(asked) {
+        let stat = PathBuf::from(format!("/proc/{}/cmdline", pid.trim()));
+        for _ in 0..100 {
+            if fs::read(&stat).unwrap_or_default().is_empty() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("the helper {} is still running", pid.trim());
+    }
+}
+
 #[tokio::test]
 async fn helpers_that_are_missing_or_have_a_path_in_their_name_are_refused() {
     let server = registry();

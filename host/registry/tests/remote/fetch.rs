@@ -181,6 +181,23 @@ async fn a_registry_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
+async fn a_proxy_is_used_when_given_and_only_for_hosts_that_are_not_direct() {
+    let proxy = serving(Reply::ok(media_type::IMAGE_INDEX, INDEX));
+    let registry = serving(Reply::ok(media_type::IMAGE_INDEX, INDEX));
+    let through = |no_proxy: &str| {
+        let mut options = options();
+        options.proxy.http = Some(format!("http://{}", proxy.host));
+        options.proxy.no_proxy = Some(no_proxy.to_owned());
+        options
+    };
+    registry.repository(through("other.example")).resolve(&v1()).await.unwrap();
+    assert_eq!((proxy.seen().len(), registry.seen().len()), (1, 0));
+    assert_eq!(proxy.seen()[0].target, format!("http://{}/v2/team/app/manifests/v1", registry.host));
+    registry.repository(through("127.0.0.1")).resolve(&v1()).await.unwrap();
+    assert_eq!((proxy.seen().len(), registry.seen().len()), (1, 1));
+}
+
+#[tokio::test]
 async fn plain_http_is_never_tried_unasked() {
     let server = serving(Reply::ok(media_type::IMAGE_INDEX, INDEX));
     let mut secure = options();

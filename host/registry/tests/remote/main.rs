@@ -11,3 +11,4 @@ mod redirects;
 mod referrers;
 mod server;
 mod tag_schema;
+mod tls;

@@ -111,6 +111,31 @@ async fn an_upload_that_breaks_off_leaves_no_manifest() {
 }
 
 #[tokio::test]
+async fn a_busy_registry_is_asked_again_for_an_upload() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let memory = Memory::shared(true, true);
+    let starts = AtomicUsize::new(0);
+    let server = Server::start(move |seen| {
+        if seen.method == "POST" && starts.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Reply::status(503);
+        }
+        memory.lock().unwrap().answer(seen)
+    });
+    server.repository(options()).push_blob("x/y", "blob".into()).await.unwrap();
+    assert_eq!(server.count("POST", &format!("{BASE}/blobs/uploads/")), 2);
+
+    // The upload itself is not repeated: the registry may have taken it.
+    let server = Server::start(move |seen| match seen.method.as_str() {
+        "POST" => Reply::status(202).header("Location", "/up"),
+        "PUT" => Reply::status(503),
+        _ => Reply::status(404),
+    });
+    let error = server.repository(options()).push_blob("x/y", "blob".into()).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { status: 503, .. }), "{error}");
+    assert_eq!(server.count("PUT", "/up"), 1);
+}
+
+#[tokio::test]
 async fn an_oversized_envelope_is_not_sent() {
     let server = Server::start(|_| Reply::status(500));
     let image = prokura_registry::Descriptor::of(media_type::IMAGE_MANIFEST, b"image");
