@@ -9,6 +9,7 @@ use crate::manifest::Manifest;
 use crate::reference::is_registry;
 use crate::{Credentials, Descriptor, Digest, Error, RegistryReference, Selector, media_type, text};
 
+mod answer;
 mod auth;
 mod challenge;
 mod options;
@@ -16,9 +17,10 @@ mod referrers;
 mod tag_schema;
 mod transport;
 
+use answer::Answer;
 use auth::{Access, Auth};
 pub use options::{ProxySettings, RemoteOptions, Retry, Timeouts};
-use transport::{Answer, Call, Transport};
+use transport::{Call, Transport};
 
 const CONTENT_DIGEST: &str = "docker-content-digest";
 const OCI_SUBJECT: &str = "oci-subject";

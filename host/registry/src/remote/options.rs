@@ -93,10 +93,8 @@ pub(super) fn http_client(options: &RemoteOptions) -> Result<reqwest::Client, Er
     } else {
         "the CA certificates of this machine or those given for the registry"
     };
-    let unusable = |e: &reqwest::Error| Error::Configuration {
-        what: what.into(),
-        reason: super::transport::chain_text(e),
-    };
+    let unusable =
+        |e: &reqwest::Error| Error::Configuration { what: what.into(), reason: super::answer::chain_text(e) };
     match builder(options)?.tls_certs_merge(extra.clone()).build() {
         Ok(client) => Ok(client),
         // A machine without system certificates still reaches plain HTTP and registries of the given CAs.

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use reqwest::{Method, Url};
 
+use super::answer::{Answer, origin_text};
 use super::auth::Access;
-use super::transport::{Answer, Call, origin_text, same_origin};
+use super::transport::{Call, same_origin};
 use super::{Fetched, Remote};
 use crate::limits::{MANIFEST_BYTES_MAX, REFERRERS_ENTRIES_MAX, REFERRERS_PAGES_MAX};
 use crate::manifest::Manifest;
