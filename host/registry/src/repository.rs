@@ -78,8 +78,11 @@ impl Repository {
     }
 
     /// An existing image layout. Reads `oci-layout` and `index.json`.
+    ///
+    /// Signatures are written in the [`SignatureForm::LegacyConfig`]: notation 1.3 finds no other in a layout, and
+    /// everybody reads it. Registries are different, there both forms are found.
     pub fn layout(path: &Path) -> Result<Self, Error> {
-        Ok(Self { place: Place::Layout(Layout::open(path)?), form: SignatureForm::default() })
+        Ok(Self { place: Place::Layout(Layout::open(path)?), form: SignatureForm::LegacyConfig })
     }
 
     /// The same repository, writing signature manifests in `form`.
