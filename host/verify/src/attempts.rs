@@ -84,7 +84,9 @@ impl Attempts {
 
     /// Records that a signature could not be fetched. The next one may still verify.
     pub fn record_not_fetched(&mut self, digest: String, why: &dyn fmt::Display) {
-        self.refused.push(Refused { digest, because: RefusedBecause::NotFetched(why.to_string()) });
+        // What a registry says may hold terminal escapes.
+        let why = why.to_string().chars().filter(|c| !c.is_control()).collect();
+        self.refused.push(Refused { digest, because: RefusedBecause::NotFetched(why) });
     }
 
     /// The accepted signature and those refused before it.
@@ -104,7 +106,7 @@ impl Attempts {
 }
 
 /// Verifies signatures until one is accepted. Each item is a manifest digest and either what `verify` takes or why it
-/// could not be fetched.
+/// could not be fetched. Not for statements of level `skip`: there signatures need not even be listed.
 ///
 /// # Errors
 /// [`AllRefused`] if none was accepted, also if there was none.

@@ -319,6 +319,52 @@ mod tests {
     }
 
     #[test]
+    fn a_subject_with_a_multi_valued_rdn_is_refused() {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for (kind, value) in [
+            (rcgen::DnType::CountryName, "US"),
+            (rcgen::DnType::StateOrProvinceName, "WA"),
+            (rcgen::DnType::OrganizationName, "x"),
+        ] {
+            params.distinguished_name.push(kind, value);
+        }
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut der = params.self_signed(&key).unwrap().der().to_vec();
+        let subject = DistinguishedName::subject_of(&Certificate::from_der(&der).unwrap()).unwrap();
+        assert_eq!(subject, parse("C=US,ST=WA,O=x").unwrap());
+        // Two SETs become one of the same total length; its second value grows by the two bytes of the header saved.
+        let apart =
+            b"\x31\x0b\x30\x09\x06\x03\x55\x04\x06\x0c\x02US\x31\x0b\x30\x09\x06\x03\x55\x04\x08\x0c\x02WA";
+        let joined =
+            b"\x31\x18\x30\x09\x06\x03\x55\x04\x06\x0c\x02US\x30\x0b\x06\x03\x55\x04\x08\x0c\x04WAxx";
+        let places: Vec<_> =
+            der.windows(apart.len()).enumerate().filter(|(_, w)| w == apart).map(|(at, _)| at).collect();
+        assert_eq!(places.len(), 2, "issuer and subject");
+        for at in places {
+            der[at..at + joined.len()].copy_from_slice(joined);
+        }
+        let error = DistinguishedName::subject_of(&Certificate::from_der(&der).unwrap()).unwrap_err();
+        assert!(matches!(error, NameError::MultiValued(_)), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(name in ".{0,60}", soup in "[CSTO=,;+\\\\ #a2]{0,40}") {
+            let _ = parse(&name);
+            let _ = parse(&soup);
+            let _ = TrustedIdentity::parse(&format!("x509.subject:{soup}"));
+        }
+
+        #[test]
+        fn an_escaped_value_is_read_back(value in "[ -~éß]{1,40}") {
+            let bytes = value.bytes().map(|b| format!("\\{b:02x}")).collect::<String>();
+            let read = parse(&format!("C=US,ST=WA,O={bytes}")).unwrap();
+            proptest::prop_assert_eq!(&read.attributes["O"], &value);
+        }
+    }
+
+    #[test]
     fn identities_are_told_apart_by_prefix() {
         assert_eq!(TrustedIdentity::parse("*"), Ok(TrustedIdentity::Anyone));
         let foreign = TrustedIdentity::parse("plugin.id:anything").unwrap();

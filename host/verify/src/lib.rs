@@ -14,7 +14,9 @@
 //! | a directory or symlink inside a named trust store | an error, as in `notation`; the specification ignores it |
 //! | any file name in a trust store | read, as in `notation` |
 //! | leaf subject with multi-valued RDNs | matches no identity but `*`; `notation` splits them |
-//! | the revocation of certificates that name no OCSP or CRL | passes, as in `notation` |
+//! | revocation of certificates that name no OCSP or CRL | passes, as in `notation` |
+//! | trust stores named `.` or `..` | refused; the rule for names alone lets them pass |
+//! | a timestamp where the statement names a `tsa` store, revocation where a certificate names OCSP or CRL | a failure with that reason: fatal under `enforce`, shown under `log` |
 
 mod attempts;
 mod files;

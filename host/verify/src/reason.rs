@@ -44,7 +44,7 @@ pub enum Reason {
     )]
     NoTrustStore { statement: String, store_type: &'static str, scheme: &'static str },
     #[error(
-        "the signature's certificate chain does not contain any trusted certificate: it ends at {}, which is not in {stores}. If you trust it, add it with `prokura cert add`",
+        "the signature's certificate chain does not contain any trusted certificate: it ends at {}, which is not in {stores}. The signer must use a certificate that leads to a trusted one",
         Quoted(root)
     )]
     Untrusted { root: String, stores: String },

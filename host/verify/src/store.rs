@@ -76,8 +76,8 @@ impl FromStr for StoreType {
 
 impl TrustStore {
     /// `directory` is `{NOTATION_CONFIG}/truststore`.
-    pub fn new(directory: &Path) -> Self {
-        Self { x509: directory.join("x509") }
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { x509: directory.into().join("x509") }
     }
 
     /// Where a named store is.
@@ -106,7 +106,7 @@ impl TrustStore {
         store.refuse_unless_directory()?;
         let mut certificates = Vec::new();
         for file in store.files()? {
-            certificates.extend(store.read(&file)?);
+            certificates.extend(store.read_anchors(&file)?);
             if certificates.len() > STORE_CERTIFICATES_MAX {
                 return Err(store.too_many("certificates", STORE_CERTIFICATES_MAX));
             }
@@ -171,7 +171,11 @@ impl Store<'_> {
                 ReadError::TooLarge => unreadable(format!("more than {STORE_FILE_BYTES_MAX} bytes")),
                 ReadError::Io(error) => unreadable(error.to_string()),
             })?;
-        let certificates = Certificate::from_pem_bundle(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        Certificate::from_pem_bundle(&bytes).map_err(|e| unreadable(e.to_string()))
+    }
+
+    fn read_anchors(&self, file: &str) -> Result<Vec<Certificate>, TrustStoreError> {
+        let certificates = self.read(file)?;
         for certificate in &certificates {
             check_anchor(certificate, self.store_type).map_err(|why| {
                 let (file, name, store_type) = (file.to_owned(), self.name.to_owned(), self.store_type);

@@ -69,10 +69,10 @@ impl TrustStore {
         Ok(listed)
     }
 
-    /// The certificates of one file. Blocks on the file system.
+    /// The certificates of one file, also of one that makes its store unusable. Blocks on the file system.
     ///
     /// # Errors
-    /// [`TrustStoreError`] if there is no such file or it is unusable.
+    /// [`TrustStoreError`] if there is no such file or it holds no certificates.
     pub fn show(
         &self,
         store_type: StoreType,
@@ -126,7 +126,7 @@ impl TrustStore {
 
     fn names(&self, store_type: StoreType) -> Result<Vec<String>, TrustStoreError> {
         let directory = self.x509.join(store_type.as_str());
-        let failed = |source| TrustStoreError::NotChanged { path: directory.clone(), source };
+        let failed = |source| TrustStoreError::NotListed { path: directory.clone(), source };
         let entries = match fs::read_dir(&directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             result => result.map_err(failed)?,

@@ -49,6 +49,8 @@ pub enum TrustStoreError {
     NoSuchFile { file: String, name: String, store_type: StoreType },
     #[error("certificate file {} can not be added: {why}", path.display())]
     NotAdded { path: PathBuf, why: String },
+    #[error("trust stores in {} could not be listed: {source}", path.display())]
+    NotListed { path: PathBuf, source: io::Error },
     #[error("{} could not be changed: {source}", path.display())]
     NotChanged { path: PathBuf, source: io::Error },
 }

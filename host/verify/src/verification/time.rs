@@ -14,12 +14,11 @@ impl Evidence<'_> {
     }
 
     pub(super) fn judge_authentic_timestamp(&self) -> Vec<Reason> {
-        let reason = match self.content.scheme {
-            SigningScheme::X509SigningAuthority => self.judge_authentic_signing_time(),
-            SigningScheme::X509 if self.needs_timestamp() => Some(self.refuse_timestamp()),
-            SigningScheme::X509 => self.judge_validity_now(),
-        };
-        reason.into_iter().collect()
+        match self.content.scheme {
+            SigningScheme::X509SigningAuthority => self.judge_authentic_signing_time().into_iter().collect(),
+            SigningScheme::X509 if self.needs_timestamp() => self.refuse_timestamp(),
+            SigningScheme::X509 => self.judge_validity_now().into_iter().collect(),
+        }
     }
 
     /// Under the signing authority scheme the signed time is authentic.
@@ -42,15 +41,15 @@ impl Evidence<'_> {
         }
     }
 
-    fn refuse_timestamp(&self) -> Reason {
-        if self.content.timestamp_token.is_none() {
-            return Reason::NoTimestamp;
-        }
+    /// Both reasons are given: who adds the missing timestamp must not find out afterwards that it is of no use here.
+    fn refuse_timestamp(&self) -> Vec<Reason> {
         let stores = self.stores(StoreType::Tsa);
-        Reason::TimestampsNotVerified {
+        let not_verified = Reason::TimestampsNotVerified {
             statement: self.input.statement.name().to_owned(),
             stores: stores.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        }
+        };
+        let missing = self.content.timestamp_token.is_none().then_some(Reason::NoTimestamp);
+        missing.into_iter().chain([not_verified]).collect()
     }
 
     /// Without a timestamp nobody vouches for an earlier time: every certificate must be valid now.

@@ -429,3 +429,15 @@ fn an_import_is_checked_private_and_replaces_the_old_name() {
     assert!(PolicyFile::exists(&config, DocumentKind::Blob) && BlobPolicy::load(&config).is_ok());
     assert_eq!(fs::read_dir(&config).unwrap().count(), 2, "no temporary file is left");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_document_is_read_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), cut in 0..1200_usize) {
+        let origin = Path::new(ORIGIN);
+        proptest::prop_assert!(OciPolicy::parse(&bytes, origin).is_err());
+        proptest::prop_assert!(BlobPolicy::parse(&bytes, origin).is_err());
+        if let Some(half) = GOOD.get(..cut.min(GOOD.len() - 1)) {
+            proptest::prop_assert!(OciPolicy::parse(half.as_bytes(), origin).is_err(), "a cut document is never accepted");
+        }
+    }
+}

@@ -116,6 +116,9 @@ fn certificates_are_added_listed_shown_and_deleted() {
     assert_eq!((listed(None, None), listed(Some(CA), None), listed(None, Some("acme"))), (2, 1, 2));
     assert_eq!((listed(Some(StoreType::SigningAuthority), None), listed(None, Some("other"))), (0, 0));
     assert_eq!(store.show(CA, "acme", "root.pem").unwrap()[0].subject(), "CN=Test Root,C=US");
+    fs::write(dir.path().join("x509/ca/acme/leaf.crt"), &signer.leaf).unwrap();
+    assert!(store.certificates(CA, "acme").is_err() && store.show(CA, "acme", "leaf.crt").is_ok());
+    store.delete(CA, "acme", "leaf.crt").unwrap();
     let error = store.show(CA, "acme", "none").unwrap_err().to_string();
     assert!(error.contains("certificate \"none\" does not exist in trust store \"acme\""), "{error}");
     for outside in ["../acme/root.pem", "..", ""] {

@@ -396,7 +396,7 @@ fn a_policy_that_asks_for_timestamps_is_refused_with_that_reason() {
     let stores = ["ca:wabbit", "tsa:digicert"];
     Case::good().policy(strict, &stores, &[WABBIT]).refused(
         CheckType::AuthenticTimestamp,
-        "no timestamp countersignature was found in the signature envelope",
+        "no timestamp countersignature was found in the signature envelope; trust policy statement \"s\" asks for timestamps (tsa:digicert): timestamp countersignatures are not verified by this version",
     );
     let permissive = Case::good().policy(r#"{"level":"permissive"}"#, &stores, &[WABBIT]).verify();
     assert!(
