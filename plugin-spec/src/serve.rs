@@ -32,7 +32,7 @@ pub fn serve_with_usage(metadata: Metadata, usage: &str, open_key: impl OpenKey)
         ["--help" | "-h" | "help"] => written(&mut std::io::stdout(), about(&metadata, usage).as_bytes()),
         #[cfg(feature = "grpc")]
         ["serve", "--socket", path] => crate::grpc::serve(path.as_ref(), metadata, open_key),
-        [command] => over_stdio(command, &metadata, &open_key),
+        [command] if *command != "serve" => over_stdio(command, &metadata, &open_key),
         _ => {
             let _ = std::io::stderr().write_all(about(&metadata, usage).as_bytes());
             ExitCode::from(USAGE_EXIT_CODE)

@@ -117,3 +117,135 @@ impl Entries {
 fn name(request: &KeyRequest) -> Name {
     (request.key_id().clone(), request.plugin_config().clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::certificate::CertificateChain;
+    use crate::key::{Digest, KeySpec};
+    use crate::public_key::PublicKey;
+    use crate::request::Deadline;
+    use crate::signature::RawSignature;
+
+    struct Inert(PublicKey);
+
+    impl SigningKey for Inert {
+        fn public_key(&self) -> &PublicKey {
+            &self.0
+        }
+
+        fn certificate_chain(&self) -> Result<CertificateChain, Error> {
+            Ok(CertificateChain::default())
+        }
+
+        fn sign_digest(&self, _: &Digest, _: Deadline) -> Result<RawSignature, Error> {
+            Err(Error::internal("inert"))
+        }
+    }
+
+    /// Keys named `bad*` do not exist, one named `panic` panics; `opened` counts attempts.
+    fn keys(opened: &Arc<AtomicUsize>) -> Arc<OpenKeys> {
+        let opened = Arc::clone(opened);
+        OpenKeys::new(move |request: &KeyRequest| -> Result<Box<dyn SigningKey>, Error> {
+            opened.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(30));
+            assert_ne!(request.key_id().as_str(), "panic");
+            if request.key_id().as_str().starts_with("bad") {
+                return Err(Error::access_denied("wrong PIN"));
+            }
+            let mut point = [7; 65];
+            point[0] = 4;
+            Ok(Box::new(Inert(PublicKey::from_ec_point(KeySpec::Ec256, &point).unwrap())))
+        })
+    }
+
+    fn request(id: &str, pin: &str) -> KeyRequest {
+        let config = [("pin".to_owned(), pin.to_owned())].into_iter().collect();
+        KeyRequest::new(id, config, Deadline::NONE).unwrap()
+    }
+
+    async fn open_many(keys: &Arc<OpenKeys>, id: &str) -> Vec<Result<OpenedKey, Error>> {
+        let calls: Vec<_> = (0..16)
+            .map(|_| {
+                let (keys, request) = (Arc::clone(keys), request(id, "1"));
+                tokio::spawn(async move { keys.open(&request).await })
+            })
+            .collect();
+        let mut outcomes = Vec::new();
+        for call in calls {
+            outcomes.push(call.await.unwrap());
+        }
+        outcomes
+    }
+
+    #[tokio::test]
+    async fn a_key_is_opened_once_for_all_that_wait() {
+        let opened = Arc::new(AtomicUsize::new(0));
+        let keys = keys(&opened);
+        assert!(open_many(&keys, "good").await.iter().all(Result::is_ok));
+        assert_eq!(opened.load(Ordering::SeqCst), 1);
+        keys.open(&request("good", "2")).await.unwrap();
+        assert_eq!(opened.load(Ordering::SeqCst), 2, "another plugin config is another key");
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_one_attempt_for_all_that_wait_and_is_not_kept() {
+        let opened = Arc::new(AtomicUsize::new(0));
+        let keys = keys(&opened);
+        for outcome in open_many(&keys, "bad").await {
+            assert_eq!(outcome.err().map(|e| e.message).as_deref(), Some("wrong PIN"));
+        }
+        assert_eq!(opened.load(Ordering::SeqCst), 1);
+        assert!(keys.open(&request("bad", "1")).await.is_err());
+        assert_eq!(opened.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_opening_reaches_the_caller_as_an_error() {
+        let keys = keys(&Arc::default());
+        let error = keys.open(&request("panic", "1")).await.err().unwrap();
+        assert!(error.message.contains("panicked"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_closed_key_is_opened_again() {
+        let opened = Arc::new(AtomicUsize::new(0));
+        let keys = keys(&opened);
+        let first = keys.open(&request("good", "1")).await.unwrap();
+        keys.close(&request("good", "1"), &first);
+        let second = keys.open(&request("good", "1")).await.unwrap();
+        keys.close(&request("good", "1"), &first); // a late report about the first must not close the second
+        let third = keys.open(&request("good", "1")).await.unwrap();
+        assert!(Arc::ptr_eq(&second, &third) && !Arc::ptr_eq(&first, &second));
+        assert_eq!(opened.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn the_least_recently_used_key_makes_room() {
+        let opened = Arc::new(AtomicUsize::new(0));
+        let keys = keys(&opened);
+        let all: Vec<_> = (0..OPEN_KEYS_MAX).map(|n| request(&format!("k{n}"), "1")).collect();
+        let calls: Vec<_> = all
+            .iter()
+            .cloned()
+            .map(|r| {
+                let keys = Arc::clone(&keys);
+                tokio::spawn(async move { keys.open(&r).await.is_ok() })
+            })
+            .collect();
+        for call in calls {
+            assert!(call.await.unwrap());
+        }
+        keys.open(&all[0]).await.unwrap();
+        keys.open(&request("one more", "1")).await.unwrap();
+        assert_eq!(keys.locked().by_name.len(), OPEN_KEYS_MAX);
+        let before = opened.load(Ordering::SeqCst);
+        keys.open(&all[0]).await.unwrap();
+        assert_eq!(opened.load(Ordering::SeqCst), before, "it was used lately");
+        keys.open(&all[1]).await.unwrap();
+        assert_eq!(opened.load(Ordering::SeqCst), before + 1, "it made room");
+    }
+}

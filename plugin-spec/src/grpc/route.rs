@@ -58,3 +58,54 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use prokura_proto::plugin::v1;
+    use prokura_proto::plugin::v1::plugin_client::PluginClient;
+    use prokura_proto::plugin::v1::plugin_server::PluginServer;
+
+    use super::*;
+    use crate::error::{Error, ErrorCode};
+    use crate::grpc::{PluginService, error_from_status};
+    use crate::message::Metadata;
+    use crate::request::KeyRequest;
+    use crate::signing_key::SigningKey;
+
+    /// Looks for the key until a second after the deadline.
+    fn slow(request: &KeyRequest) -> Result<Box<dyn SigningKey>, Error> {
+        let left = request.deadline().remaining().expect("the deadline of the call reaches the vendor");
+        std::thread::sleep(left + Duration::from_secs(1));
+        Err(Error::internal("too late"))
+    }
+
+    #[tokio::test]
+    async fn at_the_deadline_the_answer_is_a_timeout_with_details() {
+        let metadata = Metadata::of_plugin("demo", "Demo", "1.0.0", "https://example.org/");
+        let (_, health) = tonic_health::server::health_reporter();
+        let router = Router::new(PluginServer::new(PluginService::new(metadata, slow)), health);
+        let key = v1::KeyReference { key_id: "k".to_owned(), ..Default::default() };
+        let mut request = tonic::Request::new(v1::DescribeKeyRequest { key: Some(key) });
+        request.set_timeout(Duration::from_millis(50));
+        let started = Instant::now();
+        let status = PluginClient::new(router).describe_key(request).await.unwrap_err();
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+        assert!(!status.details().is_empty());
+        assert_eq!(error_from_status(&status).code, ErrorCode::Timeout);
+    }
+
+    #[tokio::test]
+    async fn other_services_are_unimplemented() {
+        let metadata = Metadata::of_plugin("demo", "Demo", "1.0.0", "https://example.org/");
+        let (_, health) = tonic_health::server::health_reporter();
+        let mut router = Router::new(PluginServer::new(PluginService::new(metadata, slow)), health);
+        for path in ["/", "/prokura.plugin.v2.Plugin/GetMetadata", "/prokura.plugin.v1.Plugin/Unknown"] {
+            let request = http::Request::builder().uri(path).body(Body::empty()).unwrap();
+            let response = router.call(request).await.unwrap();
+            assert_eq!(response.headers()["grpc-status"], "12", "{path}");
+        }
+    }
+}
