@@ -12,5 +12,6 @@ pub mod image;
 pub mod key;
 pub mod pki;
 pub mod program;
+pub mod rogue;
 pub mod suite;
 pub mod world;

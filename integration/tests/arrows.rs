@@ -18,7 +18,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("prokura-verify", &["prokura-envelope"]),
     ("prokura-registry", &[]),
     ("prokura-signer", &["prokura-envelope", "prokura-plugin", "prokura-proto"]),
-    ("prokura", &["prokura-envelope", "prokura-plugin", "prokura-registry", "prokura-signer", "prokura-verify"]),
+    (
+        "prokura",
+        &["prokura-envelope", "prokura-plugin", "prokura-registry", "prokura-signer", "prokura-verify"],
+    ),
     ("notation-softkey", &["prokura-plugin"]),
     ("notation-pkcs11", &["prokura-plugin"]),
     (
@@ -109,9 +112,7 @@ impl Package {
     /// Dependencies on members of the workspace, those for tests left out.
     fn ours<'a>(&'a self, names: &'a BTreeSet<&str>) -> impl Iterator<Item = &'a Dependency> {
         let counts = |kind: Option<&str>| kind != Some("dev");
-        self.dependencies
-            .iter()
-            .filter(move |d| counts(d.kind.as_deref()) && names.contains(d.name.as_str()))
+        self.dependencies.iter().filter(move |d| counts(d.kind.as_deref()) && names.contains(d.name.as_str()))
     }
 }
 

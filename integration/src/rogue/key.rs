@@ -1,0 +1,177 @@
+//! The key the rogue makes up, its certificates and signatures, honest and not.
+
+use anyhow::{Context as _, Result};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, RsaEncoding};
+use aws_lc_rs::{digest, rsa};
+use prokura_plugin::{
+    CertificateChain, Deadline, Digest, Error, HashAlgorithm, KeySpec, PublicKey, RawSignature, SigningKey,
+};
+use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+
+use super::{Break, Told, pss};
+use crate::pki::{Authority, generate_key};
+
+const MANY: usize = 100;
+
+/// A key that lives as long as the process, with a chain that has the fault of the switch.
+pub(super) struct RogueKey {
+    told: Told,
+    pair: KeyPair,
+    public: PublicKey,
+    /// DER, leaf first unless the fault is the order.
+    chain: Vec<Vec<u8>>,
+}
+
+impl RogueKey {
+    pub(super) fn new(told: &Told) -> Result<Self> {
+        let spec = match told.switch {
+            Break::PssSaltMax | Break::Pkcs1Signature => KeySpec::Rsa2048,
+            _ => told.spec,
+        };
+        let pair = generate_key(spec)?;
+        let public = PublicKey::from_spki_der(&rcgen::PublicKeyData::subject_public_key_info(&pair))?;
+        let chain = chain(told.switch, &pair)?;
+        Ok(Self { told: told.clone(), pair, public, chain })
+    }
+
+    /// The certificates as the switch wants them sent.
+    pub(super) fn sent_chain(&self) -> Vec<Vec<u8>> {
+        self.chain.clone()
+    }
+
+    /// What the rogue says its key spec is.
+    pub(super) fn told_spec(&self) -> &'static str {
+        match self.told.switch {
+            Break::UnknownKeySpec => "RSA-1024",
+            Break::WrongKeySpec if self.public.spec() == KeySpec::Ec384 => "EC-256",
+            Break::WrongKeySpec => "EC-384",
+            _ => self.public.spec().as_str(),
+        }
+    }
+
+    /// What the rogue says it signed with.
+    pub(super) fn told_algorithm(&self) -> &'static str {
+        match self.told.switch {
+            Break::WrongSigningAlgorithm => "RSASSA-PSS-SHA-512",
+            Break::MissingSigningAlgorithm => "",
+            _ => self.public.spec().signing_algorithm().as_str(),
+        }
+    }
+
+    /// The signature as the switch wants it sent.
+    pub(super) fn sent_signature(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let honest = || sign(&self.pair, self.public.spec(), digest);
+        Ok(match self.told.switch {
+            Break::SignatureByAnotherKey => {
+                sign(&generate_key(self.public.spec())?, self.public.spec(), digest)?
+            }
+            Break::TruncatedSignature => {
+                honest()?.split_last().map(|(_, rest)| rest.to_vec()).unwrap_or_default()
+            }
+            Break::HashedTwice => {
+                let again = Digest::of(digest.algorithm(), digest.bytes());
+                sign(&self.pair, self.public.spec(), &again)?
+            }
+            Break::DerSignature => {
+                let pair = EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, self.pkcs8())
+                    .context("der-signature takes an EC-256 key")?;
+                pair.sign_digest(&imported(digest)?)?.as_ref().to_vec()
+            }
+            Break::Pkcs1Signature => sign_rsa(self.pkcs8(), &signature::RSA_PKCS1_SHA256, digest)?,
+            Break::PssSaltMax => pss::sign_with_longest_salt(self.pkcs8(), digest)?,
+            _ => honest()?,
+        })
+    }
+
+    fn pkcs8(&self) -> &[u8] {
+        self.pair.serialized_der()
+    }
+}
+
+impl SigningKey for RogueKey {
+    fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    fn certificate_chain(&self) -> Result<CertificateChain, Error> {
+        CertificateChain::from_der(self.chain.clone()).map_err(Error::internal)
+    }
+
+    fn sign_digest(&self, digest: &Digest, _deadline: Deadline) -> Result<RawSignature, Error> {
+        let spec = self.public.spec();
+        let bytes = sign(&self.pair, spec, digest).map_err(Error::internal)?;
+        Ok(RawSignature::from_fixed_width(spec, bytes)?)
+    }
+}
+
+fn chain(switch: Break, pair: &KeyPair) -> Result<Vec<Vec<u8>>> {
+    let authority = Authority::new("rogue root")?;
+    let leaf = authority.issue_to(pair, "rogue leaf", |params| match switch {
+        Break::CaAsLeaf => {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages.push(KeyUsagePurpose::KeyCertSign);
+        }
+        Break::ExpiredLeaf => {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        }
+        Break::ServerAuthLeaf => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth],
+        _ => {}
+    })?;
+    let (leaf, root) = (der(&leaf)?, der(authority.certificate())?);
+    let other = || Authority::new("somebody else's root").and_then(|other| der(other.certificate()));
+    Ok(match switch {
+        Break::NoChain => Vec::new(),
+        Break::NoRoot => vec![leaf],
+        Break::WrongOrder => vec![root, leaf],
+        Break::ExtraCertificate => vec![leaf, root, other()?],
+        Break::MalformedCertificate => vec![leaf, root.get(..root.len() / 2).unwrap_or_default().to_vec()],
+        Break::TooManyCertificates => std::iter::once(leaf).chain(std::iter::repeat_n(root, MANY)).collect(),
+        _ => vec![leaf, root],
+    })
+}
+
+fn der(pem: &str) -> Result<Vec<u8>> {
+    let chain = CertificateChain::from_pem(pem.as_bytes())?;
+    Ok(chain.certificates().first().context("one certificate")?.clone())
+}
+
+fn sign(pair: &KeyPair, spec: KeySpec, digest: &Digest) -> Result<Vec<u8>> {
+    let pkcs8 = pair.serialized_der();
+    let ec = |algorithm: &'static EcdsaSigningAlgorithm| -> Result<Vec<u8>> {
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8).context("an EC key")?;
+        Ok(pair.sign_digest(&imported(digest)?)?.as_ref().to_vec())
+    };
+    match spec {
+        KeySpec::Ec256 => ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+        KeySpec::Ec384 => ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+        KeySpec::Ec521 => ec(&signature::ECDSA_P521_SHA512_FIXED_SIGNING),
+        KeySpec::Rsa2048 => sign_rsa(pkcs8, &signature::RSA_PSS_SHA256, digest),
+        KeySpec::Rsa3072 => sign_rsa(pkcs8, &signature::RSA_PSS_SHA384, digest),
+        KeySpec::Rsa4096 => sign_rsa(pkcs8, &signature::RSA_PSS_SHA512, digest),
+    }
+}
+
+fn sign_rsa(pkcs8: &[u8], padding: &'static dyn RsaEncoding, digest: &Digest) -> Result<Vec<u8>> {
+    let pair = rsa::KeyPair::from_pkcs8(pkcs8).context("an RSA key")?;
+    let mut bytes = vec![0; pair.public_modulus_len()];
+    pair.sign_digest(padding, &imported(digest)?, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn imported(digest: &Digest) -> Result<digest::Digest> {
+    let algorithm = match digest.algorithm() {
+        HashAlgorithm::Sha256 => &digest::SHA256,
+        HashAlgorithm::Sha384 => &digest::SHA384,
+        HashAlgorithm::Sha512 => &digest::SHA512,
+    };
+    Ok(digest::Digest::import_less_safe(digest.bytes(), algorithm)?)
+}
+
+/// Random bytes, for salts.
+pub(super) fn random(len: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    aws_lc_rs::rand::SecureRandom::fill(&SystemRandom::new(), &mut bytes)?;
+    Ok(bytes)
+}

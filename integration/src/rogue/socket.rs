@@ -1,0 +1,199 @@
+//! The rogue over gRPC: the service written by hand, so that it can break its rules.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::Result;
+use prokura_plugin::{Digest, SigningKey as _};
+use prokura_proto::plugin::v1::plugin_server::{Plugin, PluginServer};
+use prokura_proto::plugin::v1::{
+    DescribeKeyRequest, DescribeKeyResponse, GetMetadataRequest, GetMetadataResponse, KeyReference,
+    SignDigestRequest, SignDigestResponse,
+};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Code, Request, Response, Status};
+
+use super::key::RogueKey;
+use super::stdio::refusal_parts;
+use super::{Break, Told, process};
+
+/// The argument of a child that serves instead of the process that was started.
+pub(super) const ELSEWHERE: &str = "serve-elsewhere";
+
+const READY: &[u8] = b"ready prokura.plugin.v1\n";
+/// Above the 1 MiB a message may have.
+const HUGE: usize = 2 * 1024 * 1024;
+
+/// `serve --socket PATH`, until stdin is closed.
+pub(super) fn serve(socket: &Path) -> Result<ExitCode> {
+    let told = Told::remembered()?;
+    process::note_pid(told.pids.as_deref())?;
+    match told.switch {
+        Break::GrpcNoReadyLine => process::hang(),
+        Break::GrpcWrongReadyLine => {
+            say(b"Listening on the socket\n")?;
+            wait_for_end();
+        }
+        Break::GrpcNoSocket => {
+            say(READY)?;
+            wait_for_end();
+        }
+        Break::GrpcOtherPid => {
+            let mut child = Command::new(std::env::current_exe()?)
+                .arg(ELSEWHERE)
+                .arg(socket)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()?;
+            while !socket.exists() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            say(READY)?;
+            wait_for_end();
+            drop(child.stdin.take());
+            child.wait()?;
+        }
+        _ => run(socket, told, true)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves the socket of the parent.
+pub(super) fn serve_elsewhere(socket: &Path) -> Result<ExitCode> {
+    let told = Told::remembered()?;
+    process::note_pid(told.pids.as_deref())?;
+    run(socket, told, false)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(socket: &Path, told: Told, says_ready: bool) -> Result<()> {
+    let never_stops = told.switch == Break::GrpcNeverStops;
+    if told.switch == Break::GrpcFloodsStderr {
+        std::thread::spawn(|| while std::io::stderr().write_all(&[b'e'; 4096]).is_ok() {});
+    }
+    let service = Service { key: RogueKey::new(&told)?, told };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async move {
+        let listener = UnixListener::bind(socket)?;
+        if says_ready {
+            say(READY)?;
+        }
+        let server = tonic::transport::Server::builder().serve_with_incoming_shutdown(
+            PluginServer::new(service),
+            UnixListenerStream::new(listener),
+            async move {
+                let _ = tokio::task::spawn_blocking(wait_for_end).await;
+                if never_stops {
+                    std::future::pending::<()>().await;
+                }
+            },
+        );
+        Ok(server.await?)
+    })
+}
+
+fn say(line: &[u8]) -> Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(line)?;
+    Ok(stdout.flush()?)
+}
+
+fn wait_for_end() {
+    let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+}
+
+struct Service {
+    told: Told,
+    key: RogueKey,
+}
+
+impl Service {
+    fn refusal(&self) -> Result<(), Status> {
+        let Some((code, message)) = refusal_parts(self.told.switch) else { return Ok(()) };
+        let details = prokura_proto::plugin::v1::Error {
+            code: code.to_owned(),
+            message: message.to_owned(),
+            metadata: BTreeMap::new(),
+        };
+        let details = prost::Message::encode_to_vec(&details);
+        // A header cannot hold the control characters; they travel in the details.
+        let plain: String = message.chars().filter(|c| !c.is_control()).collect();
+        Err(Status::with_details(Code::Unknown, plain, details.into()))
+    }
+}
+
+fn echoed(key: Option<KeyReference>, spoil: bool) -> String {
+    let mut id = key.unwrap_or_default().key_id;
+    if spoil {
+        id.push_str("-of-somebody-else");
+    }
+    id
+}
+
+#[tonic::async_trait]
+impl Plugin for Service {
+    async fn get_metadata(
+        &self,
+        _: Request<GetMetadataRequest>,
+    ) -> Result<Response<GetMetadataResponse>, Status> {
+        let mut metadata = self.told.metadata();
+        if self.told.switch == Break::GrpcOtherName {
+            metadata.name = "somebody-else".to_owned();
+        }
+        Ok(Response::new(GetMetadataResponse {
+            name: metadata.name,
+            description: metadata.description,
+            version: metadata.version,
+            url: metadata.url,
+            supported_contract_versions: metadata.supported_contract_versions,
+            capabilities: metadata.capabilities,
+        }))
+    }
+
+    async fn describe_key(
+        &self,
+        request: Request<DescribeKeyRequest>,
+    ) -> Result<Response<DescribeKeyResponse>, Status> {
+        let spoil = self.told.switch == Break::OtherKeyIdDescribed;
+        Ok(Response::new(DescribeKeyResponse {
+            key_id: echoed(request.into_inner().key, spoil),
+            key_spec: self.key.told_spec().to_owned(),
+            public_key: self.key.public_key().spki_der().to_vec(),
+            certificate_chain: self.key.sent_chain(),
+        }))
+    }
+
+    async fn sign_digest(
+        &self,
+        request: Request<SignDigestRequest>,
+    ) -> Result<Response<SignDigestResponse>, Status> {
+        let request = request.into_inner();
+        self.refusal()?;
+        let defect = |error: anyhow::Error| Status::internal(format!("{error:#}"));
+        match self.told.switch {
+            Break::GrpcHangsInSign => std::future::pending::<()>().await,
+            Break::GrpcDiesWhileSigning => process::die_by_signal().map_err(defect)?,
+            _ => {}
+        }
+        let hash = request.hash_algorithm.parse().map_err(|_| Status::invalid_argument("hash_algorithm"))?;
+        let digest =
+            Digest::from_bytes(hash, request.digest).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let rotated = (self.told.switch == Break::KeyRotates).then(|| RogueKey::new(&self.told)).transpose();
+        let rotated = rotated.map_err(defect)?;
+        let key = rotated.as_ref().unwrap_or(&self.key);
+        let mut signature = key.sent_signature(&digest).map_err(defect)?;
+        if self.told.switch == Break::GrpcHugeAnswer {
+            signature.resize(HUGE, 0);
+        }
+        Ok(Response::new(SignDigestResponse {
+            key_id: echoed(request.key, self.told.switch == Break::OtherKeyId),
+            signature,
+            signing_algorithm: key.told_algorithm().to_owned(),
+            public_key: key.public_key().spki_der().to_vec(),
+        }))
+    }
+}

@@ -1,0 +1,193 @@
+//! One test per switch of the rogue, over stdio and, where it exists there, over gRPC.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use clap::ValueEnum as _;
+use libtest_mimic::Trial;
+use prokura_integration::program::executable;
+use prokura_integration::rogue::Break;
+use prokura_integration::suite::trial;
+use prokura_integration::world::World;
+
+use super::Told;
+use super::scene::Scene;
+
+const KEY_ID: &str = "rogue-key";
+
+/// How an attempt must end.
+enum Expected {
+    /// The switch harms nobody.
+    Signed,
+    /// Exit code, and words that the error must hold: what was found, what was expected, who must act.
+    Refused(i32, &'static [&'static str]),
+}
+use Expected::{Refused, Signed};
+
+const AUTHOR: &str = "its author must act";
+
+pub(crate) fn trials(world: &Arc<World>, told: &Told) -> Vec<Trial> {
+    let installed = executable("rogue").and_then(|rogue| world.home.install("rogue", &rogue));
+    let installed = installed.map(|_| ()).map_err(|e| format!("{e:#}"));
+    let mut trials = Vec::new();
+    for &switch in Break::value_variants() {
+        let transports: &[&str] = match (switch.is_grpc(), switch.is_in_answer()) {
+            (true, _) => &["grpc"],
+            (_, true) => &["stdio", "grpc"],
+            _ => &["stdio"],
+        };
+        for transport in transports {
+            let name = format!("{transport}::{}", switch.name());
+            let (world, told, installed) = (Arc::clone(world), Arc::clone(told), installed.clone());
+            trials.push(trial(name.clone(), move || {
+                installed.map_err(anyhow::Error::msg)?;
+                let line = attempt(&world, &name, switch, transport == &"grpc", "generate-signature")?;
+                told.lock().map(|mut told| told.insert(name, line)).ok();
+                Ok(())
+            }));
+        }
+    }
+    // What a process does wrong, it may do in any command.
+    for at in ["get-plugin-metadata", "describe-key"] {
+        for switch in [Break::Dies, Break::Hangs, Break::Banner, Break::FloodsStdout, Break::EscapesInError] {
+            let name = format!("stdio::{}::{at}", switch.name());
+            let (world, installed) = (Arc::clone(world), installed.clone());
+            trials.push(trial(name.clone(), move || {
+                installed.map_err(anyhow::Error::msg)?;
+                let line = attempt(&world, &name, switch, false, at)?;
+                ensure!(line.contains(at), "{at} is not named: {line}");
+                Ok(())
+            }));
+        }
+    }
+    trials
+}
+
+/// Attempts a signature and returns what the user was told.
+fn attempt(world: &Arc<World>, name: &str, switch: Break, grpc: bool, at: &str) -> Result<String> {
+    let scene = Scene::new(world, name)?;
+    scene.install_rogue()?;
+    let config = [
+        format!("break={}", switch.name()),
+        format!("transport={}", if grpc { "grpc" } else { "stdio" }),
+        format!("pids={}", scene.pids().display()),
+        format!("at={at}"),
+    ];
+    let mut arguments = ["--plugin", "rogue", "--id", KEY_ID, "--deadline", "4s"].map(str::to_owned).to_vec();
+    arguments.extend(config.into_iter().flat_map(|entry| ["--plugin-config".to_owned(), entry]));
+    let surroundings = [
+        ("NOTATION_USERNAME", "canary"),
+        ("NOTATION_PASSWORD", "canary"),
+        ("PROKURA_TEST_CANARY", "canary"),
+        // A library that is not there: the loader warns and goes on.
+        ("LD_PRELOAD", "/nowhere/canary.so"),
+    ];
+    let surroundings = if switch == Break::LeakedCredentials { &surroundings[..] } else { &[] };
+    let run = scene.sign(&arguments, surroundings)?;
+    match expected(switch, grpc) {
+        Signed => {
+            let said = run.ok()?;
+            scene.is_signed()?;
+            let at_least = if grpc { 2 } else { 3 };
+            let found = scene.processes();
+            ensure!(found >= at_least, "{found} processes, expected {at_least} or more: was it {name}?");
+            Ok(format!("signed: {}", said.trim()))
+        }
+        Refused(exit, words) => {
+            let said = run.refused(exit)?;
+            for word in words {
+                ensure!(said.contains(word), "{word:?} is not said: {said}");
+            }
+            ensure!(said.contains("rogue"), "the plugin is not named: {said}");
+            scene.is_untouched()?;
+            Ok(said.trim().replace('\n', " "))
+        }
+    }
+}
+
+fn expected(switch: Break, grpc: bool) -> Expected {
+    match switch {
+        Break::Nothing
+        | Break::LeavesGrandchild
+        | Break::SlowStart
+        | Break::LeakedCredentials
+        | Break::EscapesInMetadata
+        | Break::GrpcNeverStops
+        | Break::GrpcFloodsStderr => Signed,
+
+        Break::Dies => Refused(3, &["exit status 1", "nothing to stderr", AUTHOR]),
+        Break::DiesBySignal => Refused(3, &["signal", "9", AUTHOR]),
+        Break::Hangs | Break::HangsWithGrandchild => Refused(3, &["no answer", "was ended", "must act"]),
+        Break::FloodsStdout | Break::MetadataFlood => Refused(1, &["67108864 bytes", "stdout", AUTHOR]),
+        Break::FloodsStderr => Refused(1, &["67108864 bytes", "stderr", AUTHOR]),
+
+        Break::Banner => Refused(1, &["OUT-1", "Connecting to the vault", "one JSON object", AUTHOR]),
+        Break::TrailingText => Refused(1, &["OUT-1", "trailing", "one JSON object", AUTHOR]),
+        Break::NotJson => Refused(1, &["OUT-1", "502 Bad Gateway", "one JSON object", AUTHOR]),
+        Break::EmptyAnswer => Refused(1, &["OUT-1", "found nothing", "one JSON object", AUTHOR]),
+        Break::DuplicateMember => Refused(1, &["OUT-1", "duplicate", AUTHOR]),
+        Break::DepthBomb => Refused(1, &["OUT-1", "keyId", AUTHOR]),
+
+        Break::OtherKeyIdDescribed => Refused(
+            1,
+            &["KEY-1", "rogue-key-of-somebody-else", "expected the requested \"rogue-key\"", AUTHOR],
+        ),
+        Break::OtherKeyId => Refused(
+            1,
+            &["SIG-1", "rogue-key-of-somebody-else", "expected the requested \"rogue-key\"", AUTHOR],
+        ),
+        Break::UnknownKeySpec => Refused(1, &["KEY-2", "RSA-1024", "EC-256", AUTHOR]),
+        Break::WrongKeySpec if grpc => Refused(1, &["EC-384", "EC-256", AUTHOR]),
+        // The key asked for has another spec than was described: the SDK in the rogue refuses.
+        Break::WrongKeySpec => Refused(1, &["EC-384", "EC-256"]),
+        Break::KeyRotates => Refused(1, &["the key changed", "nothing was signed"]),
+
+        Break::SignatureByAnotherKey => {
+            Refused(1, &["does not verify under the leaf", "another key", AUTHOR])
+        }
+        Break::TruncatedSignature => Refused(1, &["SIG-3", "64 bytes", "found 63", AUTHOR]),
+        Break::DerSignature => Refused(1, &["SIG-3", "ASN.1 DER", "r||s", AUTHOR]),
+        Break::HashedTwice => Refused(1, &["does not verify", "hashed once more", AUTHOR]),
+        Break::Pkcs1Signature => Refused(1, &["PKCS#1 v1.5", "PSS", AUTHOR]),
+        Break::PssSaltMax => Refused(1, &["salt", "222", "32", AUTHOR]),
+        Break::WrongSigningAlgorithm => {
+            Refused(1, &["SIG-2", "RSASSA-PSS-SHA-512", "expected \"ECDSA-SHA-256\"", AUTHOR])
+        }
+        Break::MissingSigningAlgorithm => {
+            Refused(1, &["SIG-2", "missing", "expected \"ECDSA-SHA-256\"", AUTHOR])
+        }
+
+        Break::NoChain => Refused(1, &["certificate", "must act"]),
+        Break::NoRoot => Refused(1, &["root", "must act"]),
+        Break::WrongOrder => Refused(1, &["leaf", "must act"]),
+        Break::ExtraCertificate => Refused(1, &["somebody else's root", "must act"]),
+        Break::CaAsLeaf => Refused(1, &["CERT-", "CA", "must act"]),
+        Break::ExpiredLeaf => Refused(1, &["CERT-", "2021", "must act"]),
+        Break::ServerAuthLeaf => Refused(1, &["CERT-", "must act"]),
+        Break::MalformedCertificate => Refused(1, &["certificate 1", AUTHOR]),
+        Break::TooManyCertificates => Refused(1, &["101", "16", AUTHOR]),
+
+        Break::UnknownErrorCode => Refused(1, &["QUOTA_OF_MOONS_EXCEEDED", "out of moons", "must act"]),
+        Break::EscapesInError => {
+            Refused(1, &["ACCESS_DENIED", "red", "key", "credentials of the vault must act"])
+        }
+        Break::NotJsonError => Refused(3, &["Traceback", "vault.py", AUTHOR]),
+        Break::EmptyError => Refused(3, &[AUTHOR]),
+
+        Break::OtherName => Refused(1, &["META-8", "somebody-else", "expected \"rogue\"", AUTHOR]),
+        Break::EmptyVersion => Refused(1, &["META-3", "version", AUTHOR]),
+        Break::NoCapabilities => Refused(1, &["META-5", "capabilities", AUTHOR]),
+        Break::OtherContractVersion => Refused(1, &["META-7", "2.0", "1.0", AUTHOR]),
+
+        Break::GrpcNoReadyLine => Refused(3, &["no answer", "must act"]),
+        Break::GrpcWrongReadyLine => {
+            Refused(1, &["Listening on the socket", "ready prokura.plugin.v1", AUTHOR])
+        }
+        Break::GrpcNoSocket => Refused(1, &["socket", AUTHOR]),
+        Break::GrpcOtherPid => Refused(1, &["process", AUTHOR]),
+        Break::GrpcDiesWhileSigning => Refused(3, &["signal", AUTHOR]),
+        Break::GrpcHangsInSign => Refused(3, &["no answer", "must act"]),
+        Break::GrpcHugeAnswer => Refused(1, &["1048576", AUTHOR]),
+        Break::GrpcOtherName => Refused(1, &["somebody-else", AUTHOR]),
+    }
+}
