@@ -13,11 +13,17 @@ use crate::pin::{DEFAULT_CREDENTIAL, DEFAULT_VARIABLE, Pin};
 /// What this process knows of PINs of one token.
 #[derive(Default)]
 pub struct Login {
+    logged_in: bool,
     accepted: Option<Pin>,
     refused: Option<Pin>,
 }
 
 impl Login {
+    /// Whether this process has logged in at some time.
+    pub const fn has_logged_in(&self) -> bool {
+        self.logged_in
+    }
+
     /// Checks a key's PIN against the login there is: the token checks it only once per process, so that without
     /// this a key without the right PIN could use another key's login.
     ///
@@ -54,10 +60,14 @@ impl Login {
                 "another token has taken the place of {label:?}; no PIN was sent to it"
             )));
         }
-        let Some(pin) = pin else { return log_in_without_pin(session, identity, &info) };
+        let Some(pin) = pin else {
+            self.logged_in |= log_in_without_pin(session, identity, &info)?;
+            return Ok(());
+        };
         self.check(&pin, identity, &info)?;
         match session.login(UserType::User, Some(pin.secret())) {
             Ok(()) | Err(CryptokiError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                self.logged_in = true;
                 self.accepted = Some(pin);
                 self.refused = None;
                 Ok(())
@@ -108,16 +118,17 @@ impl Login {
     }
 }
 
-fn log_in_without_pin(session: &Session, identity: &Identity, info: &TokenInfo) -> Result<(), Error> {
+/// Logs in at the token's own keypad if it has one; returns whether there was a login.
+fn log_in_without_pin(session: &Session, identity: &Identity, info: &TokenInfo) -> Result<bool, Error> {
     if !info.login_required() {
-        return Ok(());
+        return Ok(false);
     }
     if !info.protected_authentication_path() {
         return Err(no_pin());
     }
     check_lock(identity, info)?;
     match session.login(UserType::User, None) {
-        Ok(()) | Err(CryptokiError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+        Ok(()) | Err(CryptokiError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(true),
         Err(e) => Err(refused(&format!("log in to token {:?} at its own keypad", identity.label), &e)),
     }
 }

@@ -1,16 +1,15 @@
 //! Where the PIN comes from: a file, the environment or a systemd credential; never argv, never the key id.
 
+mod file;
+
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use prokura_plugin::Error;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::limits::{PIN_BYTES_MAX, PIN_FILE_BYTES_MAX};
+use crate::limits::PIN_BYTES_MAX;
 
 /// Environment variable read when no source is named.
 pub const DEFAULT_VARIABLE: &str = "PROKURA_PLUGIN_PKCS11_PIN";
@@ -156,7 +155,7 @@ impl PinSource {
     /// [`PinError`], see there.
     pub fn read(&self, surroundings: &Surroundings) -> Result<Option<Pin>, PinError> {
         let pin = match self {
-            Self::File(path) => from_file(path, format!("file {}", path.display()))?,
+            Self::File(path) => file::read(path, format!("file {}", path.display()))?,
             Self::Environment(name) => from_variable(name, surroundings)?,
             Self::Credential(name) => from_credential(name, surroundings)?,
             Self::Configured(secret) => {
@@ -242,41 +241,7 @@ fn from_credential(name: &str, surroundings: &Surroundings) -> Result<Pin, PinEr
     if !path.exists() {
         return Err(PinError::Absent { origin });
     }
-    from_file(&path, origin)
-}
-
-fn from_file(path: &Path, origin: String) -> Result<Pin, PinError> {
-    let unreadable = |reason: String| PinError::Unreadable { origin: origin.clone(), reason };
-    // Before opening: opening a FIFO would wait for its writer.
-    let named = std::fs::metadata(path).map_err(|e| unreadable(e.to_string()))?;
-    if !named.is_file() {
-        return Err(unreadable("expected a regular file".to_owned()));
-    }
-    let mut file = File::open(path).map_err(|e| unreadable(e.to_string()))?;
-    let opened = file.metadata().map_err(|e| unreadable(e.to_string()))?;
-    if opened.mode() & 0o007 != 0 {
-        return Err(PinError::OpenToOthers { origin, mode: opened.mode() & 0o777 });
-    }
-    if opened.len() > PIN_FILE_BYTES_MAX {
-        return Err(unreadable(format!("{} bytes, at most {PIN_FILE_BYTES_MAX} are allowed", opened.len())));
-    }
-    let bytes = read_bounded(&mut file).map_err(|e| unreadable(e.to_string()))?;
-    let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-    Pin::new(line.strip_suffix(b"\r").unwrap_or(line), origin)
-}
-
-/// Into a buffer that never grows, so that no copy stays behind unwiped.
-fn read_bounded(file: &mut File) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let mut buffer = Zeroizing::new(vec![0; PIN_FILE_BYTES_MAX as usize]);
-    let mut filled = 0;
-    while let Some(room) = buffer.get_mut(filled..).filter(|r| !r.is_empty()) {
-        match file.read(room)? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    buffer.truncate(filled);
-    Ok(buffer)
+    file::read(&path, origin)
 }
 
 fn variable_name(name: &str) -> Option<&str> {
@@ -295,6 +260,8 @@ fn plain_name(name: &str) -> Option<&str> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::{Arc, Mutex};
+
+    use std::path::Path;
 
     use super::*;
 
@@ -316,13 +283,6 @@ mod tests {
             Ok(_) => panic!("a PIN was found"),
             Err(error) => error,
         }
-    }
-
-    fn pin_file(content: &[u8], mode: u32) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), content).unwrap();
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
-        file
     }
 
     #[test]
@@ -360,46 +320,6 @@ mod tests {
             let error = PinSource::parse(form).err().unwrap();
             assert!(matches!(error, PinError::Form), "{form:?}: {error}");
             assert!(!error.to_string().contains("1234"));
-        }
-    }
-
-    #[test]
-    fn the_first_line_of_a_private_file_is_the_pin() {
-        for content in [&b"12 34\n"[..], b"12 34", b"12 34\r\n", b"12 34\nsecond line\n"] {
-            let file = pin_file(content, 0o640);
-            let pin = PinSource::File(file.path().into()).read(&nothing()).unwrap().unwrap();
-            assert_eq!(text(&pin), "12 34");
-        }
-    }
-
-    #[test]
-    fn files_others_may_reach_are_refused() {
-        for mode in [0o644, 0o602, 0o601] {
-            let file = pin_file(b"1234", mode);
-            let error = error(PinSource::File(file.path().into()).read(&nothing()));
-            assert!(matches!(error, PinError::OpenToOthers { mode: m, .. } if m == mode), "{error}");
-            assert!(!error.to_string().contains("1234"));
-        }
-    }
-
-    #[test]
-    fn files_that_hold_no_pin_are_refused() {
-        let many = vec![b'1'; PIN_BYTES_MAX + 1];
-        for (content, word) in
-            [(&b""[..], "empty"), (b"\n1234", "empty"), (b"\xFF\xFE12", "not text"), (&many, "too long")]
-        {
-            let file = pin_file(content, 0o600);
-            let error = error(PinSource::File(file.path().into()).read(&nothing()));
-            assert!(error.to_string().contains(word), "{error}");
-        }
-        let file = pin_file(&vec![b'1'; PIN_FILE_BYTES_MAX as usize + 1], 0o600);
-        let found = error(PinSource::File(file.path().into()).read(&nothing()));
-        assert!(found.to_string().contains("4097 bytes"), "{found}");
-        for (path, word) in
-            [("/nonexistent/pin", "No such file"), ("/dev/zero", "regular file"), ("/", "regular file")]
-        {
-            let found = error(PinSource::File(path.into()).read(&nothing()));
-            assert!(found.to_string().contains(word), "{found}");
         }
     }
 

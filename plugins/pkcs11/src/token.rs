@@ -37,6 +37,8 @@ struct Lease<'a> {
     token: &'a Token,
     session: Option<Session>,
     generation: u64,
+    /// The session, its login or the handle was gone before the calls did anything.
+    void: bool,
 }
 
 /// Calls in a session. The number changes when handles found earlier have become void.
@@ -102,16 +104,15 @@ impl Token {
         calls: Calls<'_, T>,
     ) -> Result<T, Error> {
         let mut lease = self.session(deadline, pin)?;
-        match lease.run(calls) {
-            Err(Refusal::Token { error, .. }) if recovery(&error) == Recovery::Renew => {
-                let generation = lease.generation;
-                drop(lease);
-                self.renew(generation);
-                deadline.check()?;
-                Ok(self.session(deadline, pin)?.run(calls)?)
-            }
-            other => Ok(other?),
+        let result = lease.run(calls);
+        if !lease.void {
+            return Ok(result?);
         }
+        let generation = lease.generation;
+        drop(lease);
+        self.renew(generation);
+        deadline.check()?;
+        Ok(self.session(deadline, pin)?.run(calls)?)
     }
 
     /// Lends a session, opening one while the token has room and waiting for one otherwise.
@@ -121,7 +122,12 @@ impl Token {
         let mut pool = lock(&self.pool);
         loop {
             if let Some(session) = pool.idle.pop() {
-                return Ok(Lease { token: self, session: Some(session), generation: pool.generation });
+                return Ok(Lease {
+                    token: self,
+                    session: Some(session),
+                    generation: pool.generation,
+                    void: false,
+                });
             }
             if pool.open < pool.max {
                 pool.open += 1;
@@ -129,7 +135,9 @@ impl Token {
                 let generation = pool.generation;
                 drop(pool);
                 match self.open(first, pin) {
-                    Ok(session) => return Ok(Lease { token: self, session: Some(session), generation }),
+                    Ok(session) => {
+                        return Ok(Lease { token: self, session: Some(session), generation, void: false });
+                    }
                     Err(failed) => pool = self.not_opened(failed)?,
                 }
                 continue;
@@ -187,11 +195,17 @@ impl Token {
         let mut login = lock(&self.login);
         let state =
             session.get_session_info().map_err(|e| refused("ask for the state of the session", &e))?;
-        if matches!(state.session_state(), SessionState::RoUser | SessionState::RwUser) {
+        if is_logged_in(state.session_state()) {
             return Ok(());
         }
         let read_info = || self.module.token_info(*lock(&self.slot));
         login.log_in(session, &self.identity, pin()?, &read_info)
+    }
+
+    /// Tokens that were logged out answer with all kinds of codes, CKR_GENERAL_ERROR among them; the session knows.
+    fn has_lost_login(&self, session: &Session) -> bool {
+        lock(&self.login).has_logged_in()
+            && !session.get_session_info().is_ok_and(|i| is_logged_in(i.session_state()))
     }
 
     /// Gives the place back; waits for a session of ours if the token has no more.
@@ -224,7 +238,8 @@ impl Lease<'_> {
             return Err(Refusal::Final(Error::internal("a session was used after it was closed")));
         };
         let result = calls(session, self.generation);
-        if matches!(result, Err(Refusal::Token { .. })) {
+        if let Err(Refusal::Token { error, .. }) = &result {
+            self.void = recovery(error) == Recovery::Renew || self.token.has_lost_login(session);
             self.close();
         }
         result
@@ -260,6 +275,10 @@ impl From<Error> for NotOpened {
     fn from(error: Error) -> Self {
         Self { out_of_sessions: false, error }
     }
+}
+
+const fn is_logged_in(state: SessionState) -> bool {
+    matches!(state, SessionState::RoUser | SessionState::RwUser)
 }
 
 fn no_session(max: usize, deadline: Deadline) -> Error {
