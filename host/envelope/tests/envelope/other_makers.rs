@@ -1,0 +1,1 @@
+//! Envelopes made by other software are read; see `../vectors/README.md`.
