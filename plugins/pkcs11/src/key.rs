@@ -72,7 +72,7 @@ impl TokenKey {
         let private = find_private_key(session, &self.object)?;
         if public_key(session, &private)? != self.public_key {
             return Err(Refusal::Final(Error::validation(format!(
-                "the token now holds another key as {}; the plugin must be started anew to use it",
+                "the token now holds another key as {} than when it was opened; sign again to use that one",
                 described(&self.object)
             ))));
         }

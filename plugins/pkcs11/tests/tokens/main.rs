@@ -10,6 +10,7 @@ mod executable;
 mod keys;
 mod login;
 mod renewal;
+mod served;
 mod world;
 
 use std::path::Path;
@@ -58,19 +59,10 @@ fn run(backend: Backend, directory: &Path) -> ExitCode {
         return libtest_mimic::run(&arguments, Vec::new()).exit_code();
     }
     let world: &'static World = Box::leak(Box::new(World::create(backend, directory)));
-    let trials = [keys::trials(world), login::trials(world), executable::trials(world)].concat_trials();
+    let trials = [keys::trials, login::trials, executable::trials, served::trials];
+    let trials = trials.into_iter().flat_map(|of| of(world)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Last and alone: these trials take the module away from everybody.
     let alone = libtest_mimic::run(&arguments, renewal::trials(world));
     if conclusion.has_failed() { conclusion.exit_code() } else { alone.exit_code() }
-}
-
-trait ConcatTrials {
-    fn concat_trials(self) -> Vec<Trial>;
-}
-
-impl<const N: usize> ConcatTrials for [Vec<Trial>; N] {
-    fn concat_trials(self) -> Vec<Trial> {
-        self.into_iter().flatten().collect()
-    }
 }
