@@ -1,2 +1,114 @@
-//! Placeholder.
-fn main() {}
+//! `prokura`: sign and verify OCI artifacts and files with keys that stay in their vault.
+//!
+//! This file reads arguments, environment and clock, and nothing else does; the verbs are in `verb`.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+mod artifact;
+mod blob_file;
+mod cli;
+mod config;
+mod context;
+mod directories;
+mod exit;
+mod inspection;
+mod limits;
+mod log;
+mod output;
+mod progress;
+mod prompt;
+mod signing;
+mod signing_keys;
+mod state_file;
+mod verb;
+
+use cli::Cli;
+use context::{Context, Environment, Terminals};
+use exit::{Exit, Failure};
+use output::Output;
+
+/// Interrupted by Ctrl-C, as shells report it (128 + SIGINT).
+const INTERRUPTED: u8 = 130;
+
+#[expect(clippy::disallowed_methods, reason = "the binary reads arguments, environment and clock once, here")]
+fn main() -> ExitCode {
+    let arguments = std::env::args_os();
+    let environment = Environment::new(std::env::vars_os());
+    let executable = std::env::current_exe().ok();
+    start(arguments, environment, executable, jiff::Timestamp::now)
+}
+
+fn start(
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    environment: Environment,
+    executable: Option<std::path::PathBuf>,
+    now: fn() -> jiff::Timestamp,
+) -> ExitCode {
+    let terminals =
+        Terminals { stdin: std::io::stdin().is_terminal(), stderr: std::io::stderr().is_terminal() };
+    let colour = terminals.colour(&environment);
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return answer_parser(&error, colour),
+    };
+    log::start(&cli.global, colour);
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let mut output = Output::new(cli.global.output, &mut out, &mut err, colour);
+    let directories = match directories::Directories::find(&environment) {
+        Ok(directories) => directories,
+        Err(error) => return fail(&Failure::new(Exit::Usage, error), &mut output),
+    };
+    let context = Context { environment, directories, terminals, executable, now };
+    match run(cli, &context, &mut output) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(failure)) => fail(&failure, &mut output),
+        None => {
+            output.error("interrupted");
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
+
+/// Runs the command; `None` if Ctrl-C came first. Plugin processes end with the future that owns them.
+fn run(cli: Cli, context: &Context, output: &mut Output<'_>) -> Option<Result<(), Failure>> {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Some(Err(Failure::new(Exit::Infrastructure, error))),
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            result = verb::run(cli, context, output) => Some(result),
+            Ok(()) = tokio::signal::ctrl_c() => None,
+        }
+    })
+}
+
+fn fail(failure: &Failure, output: &mut Output<'_>) -> ExitCode {
+    if !failure.is_broken_pipe() {
+        output.error(failure);
+    }
+    ExitCode::from(failure.exit.code())
+}
+
+/// Help and version go to standard output; a wrong command line is one `Error:` with a hint, exit code 2.
+fn answer_parser(error: &clap::Error, colour: bool) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(Exit::Usage.code());
+    }
+    let text = error.render().to_string();
+    let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+    let mut err = std::io::stderr();
+    Output::new(output::Format::Text, &mut std::io::sink(), &mut err, colour).error(message);
+    let _ = err.flush();
+    ExitCode::from(Exit::Usage.code())
+}

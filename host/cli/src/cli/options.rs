@@ -1,0 +1,110 @@
+//! Flag groups that several verbs share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use prokura_plugin::{KeyId, PluginName};
+
+use super::value::{GoDuration, KeyValue, parse_count, parse_deadline, parse_expiry, parse_key_id};
+
+/// Which key signs, and in which format.
+#[derive(Args, Clone)]
+pub(crate) struct SignerOptions {
+    /// Name of a key in the key list; without it and without --id the default key
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["id", "plugin"])]
+    pub(crate) key: Option<String>,
+
+    /// Envelope format; jws unless config.json says otherwise
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) signature_format: Option<SignatureFormat>,
+
+    /// Id of a key in the vault, with --plugin
+    #[arg(long, value_name = "ID", requires = "plugin", value_parser = parse_key_id)]
+    pub(crate) id: Option<KeyId>,
+
+    /// Plugin that reaches the key, with --id
+    #[arg(long, value_name = "NAME", requires = "id")]
+    pub(crate) plugin: Option<PluginName>,
+
+    /// Handed to the plugin as it is; repeatable. Never put a secret here: arguments are visible to other users
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) plugin_config: Vec<KeyValue>,
+
+    /// Added to the signed payload; repeatable
+    #[arg(short = 'm', long, value_name = "NAME=VALUE")]
+    pub(crate) user_metadata: Vec<KeyValue>,
+
+    /// How long the artifact is meant to be used, such as 720h or 1h30m; unlimited by default
+    #[arg(short, long, value_name = "DURATION", value_parser = parse_expiry)]
+    pub(crate) expiry: Option<GoDuration>,
+
+    /// RFC 3161 time-stamping authority
+    #[arg(long, value_name = "URL", requires = "timestamp_root_cert")]
+    pub(crate) timestamp_url: Option<String>,
+
+    /// Root certificate of the time-stamping authority
+    #[arg(long, value_name = "FILE", requires = "timestamp_url")]
+    pub(crate) timestamp_root_cert: Option<PathBuf>,
+
+    /// Longest time one answer of the plugin may take
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_deadline)]
+    pub(crate) deadline: GoDuration,
+}
+
+/// Envelope formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SignatureFormat {
+    Jws,
+    Cose,
+}
+
+/// How to reach a registry.
+#[derive(Args, Clone)]
+pub(crate) struct RegistryOptions {
+    /// User name for the registry [env: NOTATION_USERNAME]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) username: Option<String>,
+
+    /// Password or token for the registry [env: NOTATION_PASSWORD]. Visible to other users of this machine: prefer
+    /// the environment variable or `prokura login --password-stdin`
+    #[arg(short, long, value_name = "PASSWORD")]
+    pub(crate) password: Option<String>,
+
+    /// Use plain HTTP; without it only localhost and the insecureRegistries of config.json are reached that way
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
+          hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) insecure_registry: bool,
+
+    /// PEM file with CA certificates to trust for this registry, besides those of the system
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// The artifact a verb works on.
+#[derive(Args, Clone)]
+pub(crate) struct LayoutOption {
+    /// The reference is an OCI image layout on disk: PATH:TAG or PATH@DIGEST
+    #[arg(long)]
+    pub(crate) oci_layout: bool,
+}
+
+/// How many signatures are looked at.
+#[derive(Args, Clone)]
+pub(crate) struct MaxSignatures {
+    /// Most signatures to look at
+    #[arg(long, value_name = "COUNT", default_value_t = crate::limits::SIGNATURES_DEFAULT,
+          value_parser = parse_count)]
+    pub(crate) max_signatures: usize,
+}
+
+/// What a verification asks of a signature besides the trust policy.
+#[derive(Args, Clone)]
+pub(crate) struct VerifierOptions {
+    /// Must be among the signature's user metadata; repeatable
+    #[arg(short = 'm', long, value_name = "NAME=VALUE")]
+    pub(crate) user_metadata: Vec<KeyValue>,
+
+    /// Handed to a verification plugin as it is; repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) plugin_config: Vec<KeyValue>,
+}

@@ -1,0 +1,24 @@
+//! Every limit of the command line, with its reason.
+
+use std::time::Duration;
+
+/// Largest `config.json`, `signingkeys.json` or trust policy, in bytes. A thousand keys take a quarter of it.
+pub(crate) const STATE_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Largest certificate file given on the command line, in bytes: hundreds of certificates in PEM.
+pub(crate) const CERTIFICATE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Largest detached signature that is read, in bytes: the limit of contract 1.0 for an envelope.
+pub(crate) const SIGNATURE_FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Longest answer read from standard input (a password, a user name, `y`), in bytes.
+pub(crate) const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// How long another process may hold the lock of a state file; a change takes milliseconds.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Pause between two attempts to take a lock.
+pub(crate) const LOCK_RETRY: Duration = Duration::from_millis(20);
+/// A step that lasts longer than this shows on a terminal that it is running.
+pub(crate) const PROGRESS_AFTER: Duration = Duration::from_secs(1);
+/// How many signatures of one artifact are looked at unless asked otherwise (CVE-2023-33958: there must be an end).
+pub(crate) const SIGNATURES_DEFAULT: usize = 100;
+/// Longest validity of a test certificate, in days: nobody should come to rely on one.
+pub(crate) const TEST_VALIDITY_DAYS_MAX: u64 = 366;
+/// Largest file that the quickstart packs or copies, in bytes; files are held in memory.
+pub(crate) const PACKED_FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;

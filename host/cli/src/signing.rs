@@ -1,0 +1,178 @@
+//! The key a command signs with: chosen by name or id, its plugin started once and kept open.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use prokura_envelope::EnvelopeFormat;
+use prokura_plugin::PluginName;
+use prokura_plugin::message::PluginConfig;
+use prokura_signer::{KeyReference, Plugin, PluginDirectory, PluginOptions, SignRequest, Signed};
+
+use crate::artifact::AGENT;
+use crate::cli::options::{SignatureFormat, SignerOptions};
+use crate::cli::value::to_map;
+use crate::config::Config;
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::signing_keys::{KeySource, SigningKeys};
+use crate::verb::Scene;
+
+/// The bundled plugin for keys in files: the host itself never reads a private key.
+const LOCAL_KEY_PLUGIN: &str = "softkey";
+
+/// Where this user's plugins are.
+pub(crate) fn plugin_directory(context: &Context) -> PluginDirectory {
+    PluginDirectory::new(context.directories.plugins(), context.bundled_plugins())
+}
+
+/// How plugins are run for this command.
+pub(crate) fn plugin_options(context: &Context) -> PluginOptions {
+    PluginOptions::new(context.environment.without_credentials())
+}
+
+/// Everything that is the same for all signatures of a run.
+pub(crate) struct SigningSession {
+    plugin: Plugin,
+    key: KeyReference,
+    format: EnvelopeFormat,
+    options: SignerOptions,
+    now: fn() -> Timestamp,
+}
+
+impl SigningSession {
+    /// Chooses key and format and starts the plugin.
+    ///
+    /// # Errors
+    /// If there is no such key, or the plugin is not there or does not start.
+    pub(crate) async fn open(
+        options: &SignerOptions,
+        config: &Config,
+        scene: &Scene<'_>,
+    ) -> Result<Self, Failure> {
+        refuse_timestamping(options)?;
+        let format =
+            match options.signature_format.map_or_else(|| config.signature_format(), |f| Ok(Some(f)))? {
+                Some(SignatureFormat::Cose) => EnvelopeFormat::Cose,
+                Some(SignatureFormat::Jws) | None => EnvelopeFormat::Jws,
+            };
+        let (name, key) = choose(options, scene.context)?;
+        let executable = plugin_directory(scene.context).find(&name)?;
+        let mut how = plugin_options(scene.context);
+        how.deadline = options.deadline.0;
+        let starting = Plugin::start(executable, key.plugin_config(), how);
+        let plugin = scene.progress.step("starting the plugin", starting).await?;
+        Ok(Self { plugin, key, format, options: options.clone(), now: scene.context.now })
+    }
+
+    /// The plugin.
+    pub(crate) const fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
+    /// The key.
+    pub(crate) const fn key(&self) -> &KeyReference {
+        &self.key
+    }
+
+    /// The envelope format.
+    pub(crate) const fn format(&self) -> EnvelopeFormat {
+        self.format
+    }
+
+    /// What to sign, now.
+    pub(crate) fn request(&self, target: prokura_envelope::Descriptor) -> SignRequest {
+        let now = (self.now)();
+        SignRequest {
+            format: self.format,
+            target,
+            user_metadata: to_map(&self.options.user_metadata),
+            expiry: self.options.expiry.map(|duration| duration.0).filter(|duration| !duration.is_zero()),
+            // The specification's times have whole seconds.
+            signing_time: Timestamp::from_second(now.as_second()).unwrap_or(now),
+            agent: AGENT.to_owned(),
+        }
+    }
+
+    /// Ends the plugin's process.
+    pub(crate) async fn close(self) {
+        if let Some(reason) = self.plugin.fallback_reason().await {
+            tracing::debug!(reason, "the plugin was spoken to over stdio");
+        }
+        self.plugin.close().await;
+    }
+}
+
+/// Without a countersignature, a signature is only good while its certificate is. Whoever asks for one must not believe
+/// to have it.
+fn refuse_timestamping(options: &SignerOptions) -> Result<(), Failure> {
+    match options.timestamp_url.as_deref() {
+        None => Ok(()),
+        Some("") => Err(Failure::usage("timestamping: tsa url cannot be empty")),
+        Some(_) => Err(Failure::usage(
+            "timestamping is not supported yet by this version; nothing was signed. Leave out --timestamp-url and \
+             --timestamp-root-cert to sign without a timestamp",
+        )),
+    }
+}
+
+fn choose(options: &SignerOptions, context: &Context) -> Result<(PluginName, KeyReference), Failure> {
+    let given = to_map(&options.plugin_config);
+    if let (Some(plugin), Some(id)) = (&options.plugin, &options.id) {
+        return Ok((plugin.clone(), KeyReference::new(id.as_str(), PluginConfig(given))?));
+    }
+    let keys = SigningKeys::load(&context.directories)?;
+    let entry = keys.find(options.key.as_deref())?;
+    match entry.source()? {
+        KeySource::Plugin { id, plugin, config } => {
+            let plugin = plugin.parse().map_err(|error| {
+                Failure::usage(format!("key {:?} in signingkeys.json: {error}", entry.name()))
+            })?;
+            let key = KeyReference::new(id, PluginConfig(merged(config.cloned().unwrap_or_default(), given)));
+            Ok((plugin, key?))
+        }
+        KeySource::Local { key_path, cert_path } => {
+            let files = BTreeMap::from([
+                ("keyPath".to_owned(), key_path.to_owned()),
+                ("certPath".to_owned(), cert_path.to_owned()),
+            ]);
+            let plugin = LOCAL_KEY_PLUGIN.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+            Ok((plugin, KeyReference::new(entry.name(), PluginConfig(merged(files, given)))?))
+        }
+    }
+}
+
+/// What is given for one command holds before what is stored with the key.
+fn merged(mut stored: BTreeMap<String, String>, given: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    stored.extend(given);
+    stored
+}
+
+/// The annotations of the signature manifest: the plugin's, and the two that `notation` writes.
+///
+/// Source: signature specification, "OCI Signatures". The thumbprints are lower-case, as `notation` writes them.
+pub(crate) fn manifest_annotations(signed: &Signed) -> BTreeMap<String, String> {
+    let content = signed.envelope.content();
+    let thumbprints: Vec<String> =
+        content.chain.iter().map(|certificate| format!("{:?}", certificate.sha256_fingerprint())).collect();
+    let mut annotations = signed.annotations.clone();
+    annotations.insert(
+        "io.cncf.notary.x509chain.thumbprint#S256".to_owned(),
+        format!("[{}]", thumbprints.join(",")),
+    );
+    if let Some(time) = content.signing_time.or(content.authentic_signing_time) {
+        annotations.insert("org.opencontainers.image.created".to_owned(), time.to_string());
+    }
+    annotations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_for_one_command_wins() {
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let merged = merged(map(&[("a", "1"), ("b", "2")]), map(&[("b", "3"), ("c", "4")]));
+        assert_eq!(merged, map(&[("a", "1"), ("b", "3"), ("c", "4")]));
+    }
+}
