@@ -1,0 +1,105 @@
+//! What a failed gRPC call means: the plugin refused, or the connection broke.
+
+use prokura_plugin::message::ErrorResponse;
+use prokura_plugin::{ErrorCode, PluginName};
+use prokura_proto::plugin::v1 as wire;
+use prost::Message as _;
+use tonic::{Code, Status};
+
+use crate::checks::{Refusal, refusal_from};
+use crate::error::{Error, Violation};
+use crate::text::cleaned;
+
+/// Whether our own deadline ended the call: tonic cancels by itself what `grpc-timeout` limits.
+pub(super) fn is_own_timeout(status: &Status) -> bool {
+    let is_own = status.details().is_empty() && std::error::Error::source(status).is_some();
+    is_own && matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded)
+}
+
+/// The plugin's own error: the details hold an `Error` message; without details the status code decides.
+pub(super) fn refused(plugin: &PluginName, call: &'static str, status: &Status) -> Option<Error> {
+    let Refusal { code, vendor_code, message, metadata } = match with_details(status) {
+        Some(refusal) => refusal,
+        None => without_details(status)?,
+    };
+    Some(Error::Refused { plugin: plugin.clone(), call, code, vendor_code, message, metadata })
+}
+
+/// The connection or a message on it was not what it should be.
+pub(super) fn broken(status: &Status) -> Violation {
+    let found = cleaned(&format!("{:?}: {}", status.code(), status.message()));
+    let message = format!(
+        "the call failed with {found:?}, expected an answer within 1 MiB or an error of the protocol"
+    );
+    Violation::new("GRPC-6", message)
+}
+
+fn with_details(status: &Status) -> Option<Refusal> {
+    if status.details().is_empty() {
+        return None;
+    }
+    let details = wire::Error::decode(status.details()).ok()?;
+    refusal_from(&ErrorResponse {
+        error_code: details.code,
+        error_message: details.message,
+        error_metadata: details.metadata.into_iter().collect(),
+    })
+}
+
+fn without_details(status: &Status) -> Option<Refusal> {
+    // Made by our side of the connection, not by the plugin.
+    if std::error::Error::source(status).is_some() {
+        return None;
+    }
+    let code = match status.code() {
+        Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => ErrorCode::ValidationError,
+        Code::Unimplemented => ErrorCode::UnsupportedContractVersion,
+        Code::PermissionDenied | Code::Unauthenticated => ErrorCode::AccessDenied,
+        Code::DeadlineExceeded => ErrorCode::Timeout,
+        Code::ResourceExhausted => ErrorCode::Throttled,
+        Code::Unknown => ErrorCode::Error,
+        _ => return None,
+    };
+    let message = cleaned(status.message());
+    Some(Refusal { code, vendor_code: None, message, metadata: Default::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(status: &Status) -> Option<(ErrorCode, String)> {
+        match refused(&"x".parse().unwrap(), "SignDigest", status) {
+            Some(Error::Refused { code, message, .. }) => Some((code, message)),
+            None => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn details_decide_before_the_status_code() {
+        let details = wire::Error {
+            code: "ACCESS_DENIED".to_owned(),
+            message: "wrong\u{1b}[31m PIN".to_owned(),
+            metadata: Default::default(),
+        };
+        let status = Status::with_details(Code::Unknown, "other", details.encode_to_vec().into());
+        assert_eq!(refusal(&status), Some((ErrorCode::AccessDenied, "wrong PIN".to_owned())));
+    }
+
+    #[test]
+    fn codes_without_details_have_the_meaning_of_the_table() {
+        for (code, expected) in [
+            (Code::InvalidArgument, ErrorCode::ValidationError),
+            (Code::Unimplemented, ErrorCode::UnsupportedContractVersion),
+            (Code::PermissionDenied, ErrorCode::AccessDenied),
+            (Code::DeadlineExceeded, ErrorCode::Timeout),
+            (Code::ResourceExhausted, ErrorCode::Throttled),
+            (Code::Unknown, ErrorCode::Error),
+        ] {
+            assert_eq!(refusal(&Status::new(code, "m")), Some((expected, "m".to_owned())));
+        }
+        assert_eq!(refusal(&Status::new(Code::OutOfRange, "too large")), None);
+        assert_eq!(refusal(&Status::new(Code::Unavailable, "gone")), None);
+    }
+}

@@ -1,0 +1,50 @@
+//! Every limit of the plugin host, with its reason. Sizes of messages are in [`prokura_plugin::limits`].
+
+use std::time::Duration;
+
+/// How long one signature may take, retries included, unless the caller says otherwise. A vault behind a slow network
+/// answers in seconds; a person who must touch a device needs up to half a minute.
+pub const SIGN_DEADLINE: Duration = Duration::from_secs(60);
+/// How long `get-plugin-metadata` may take: it asks no vault, but a runtime such as .NET needs seconds when cold.
+pub const METADATA_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a plugin that serves gRPC may take to write its ready line.
+pub const READY_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest ready line, in bytes, with its newline.
+pub const READY_LINE_BYTES_MAX: usize = 256;
+/// How long output is still read after the plugin's process ended while a descendant keeps its pipes open.
+pub const PIPE_GRACE: Duration = Duration::from_millis(250);
+/// How long a serving plugin may drain its calls after its stdin was closed (SPEC, "Stopping").
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long a killed process group is waited for. Only a process stuck in the kernel takes longer.
+pub const REAP_GRACE: Duration = Duration::from_secs(2);
+/// Bytes of a serving plugin's stderr that are kept for an error message.
+pub const STDERR_TAIL_BYTES_MAX: usize = 8 * 1024;
+/// Characters of unexpected output quoted in an error message.
+pub const EXCERPT_CHARS_MAX: usize = 80;
+/// How often a call that the vault throttled or timed out is repeated.
+pub const RETRIES_MAX: u32 = 3;
+/// Pause before the first retry; it doubles with each, and half of it is random.
+pub const RETRY_PAUSE: Duration = Duration::from_millis(400);
+/// How often an executable that is being written at this moment (`ETXTBSY`) is tried, [`BUSY_PAUSE`] apart.
+pub const BUSY_TRIES_MAX: u32 = 10;
+/// See [`BUSY_TRIES_MAX`].
+pub const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// Most plugins listed; nobody has more, and each is started once to tell its version.
+pub const PLUGINS_LISTED_MAX: usize = 512;
+/// Largest executable whose SHA-256 is computed, in bytes. Self-contained .NET plugins have about 100 MiB.
+pub const EXECUTABLE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Longest socket path, in bytes: `sun_path` has 108 on Linux and 104 elsewhere, with its final NUL.
+pub const SOCKET_PATH_BYTES_MAX: usize = 100;
+/// Most annotations a plugin may add to the signature manifest, so that a manifest stays far below 4 MiB.
+pub const ANNOTATIONS_MAX: usize = 64;
+/// Longest name or value of such an annotation, in bytes.
+pub const ANNOTATION_BYTES_MAX: usize = 4096;
+/// Most entries of `errorMetadata` that are kept.
+pub const ERROR_METADATA_MAX: usize = 16;
+/// Most capabilities and contract versions of a plugin that are kept. There are five of the one, one of the other.
+pub const METADATA_ENTRIES_MAX: usize = 64;
+/// How far the signing time in a plugin's envelope may be from the host's clock: both clocks may be wrong by a time
+/// zone, not by more.
+pub const SIGNING_TIME_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
+/// How far the expiry in a plugin's envelope may be from what was asked for: rounding to whole seconds at both ends.
+pub const EXPIRY_SKEW_SECONDS: i64 = 2;

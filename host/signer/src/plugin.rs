@@ -1,0 +1,301 @@
+//! A plugin that answered: its metadata, its transport, its calls. Cheap to clone; clones share one serving process.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prokura_plugin::message::{Command, Metadata, MetadataRequest, PluginConfig, capability};
+use prokura_plugin::{Deadline, KeyId, KeyRequest, PluginName};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::checks;
+use crate::directory::Executable;
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::grpc::Serving;
+use crate::limits::{METADATA_DEADLINE, SIGN_DEADLINE};
+use crate::retry::with_retries;
+use crate::stdio;
+use crate::unfit::{PinnedSha256, check_sha256};
+
+/// Which transport a host wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preference {
+    /// gRPC where the plugin announces it and serves it, else stdio.
+    #[default]
+    Auto,
+    /// stdio.
+    Stdio,
+    /// gRPC, or an error.
+    Grpc,
+}
+
+/// Which transport was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Contract 1.0, one process per command.
+    Stdio,
+    /// `prokura.plugin.v1`, one process for many signatures.
+    Grpc,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stdio => "stdio",
+            Self::Grpc => "grpc",
+        })
+    }
+}
+
+/// How a plugin is run.
+#[derive(Clone)]
+pub struct PluginOptions {
+    /// The environment as the binary read it. The plugin gets of it what the allow-list names.
+    pub environment: Vec<(OsString, OsString)>,
+    /// How long one signature may take, retries included.
+    pub deadline: Duration,
+    /// Which transport.
+    pub transport: Preference,
+    /// The SHA-256 the executable must have.
+    pub pinned_sha256: Option<PinnedSha256>,
+}
+
+impl PluginOptions {
+    /// The defaults: [`SIGN_DEADLINE`], [`Preference::Auto`], nothing pinned.
+    pub const fn new(environment: Vec<(OsString, OsString)>) -> Self {
+        Self { environment, deadline: SIGN_DEADLINE, transport: Preference::Auto, pinned_sha256: None }
+    }
+}
+
+impl Default for PluginOptions {
+    /// Without any environment.
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+/// A key as a plugin knows it: its id and the plugin config, both within the limits of the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyReference {
+    key_id: KeyId,
+    plugin_config: PluginConfig,
+}
+
+impl KeyReference {
+    /// Checks and takes what the user configured.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] if the key id is empty, too long or holds control characters, or the config is larger
+    /// than a plugin reads.
+    pub fn new(key_id: impl Into<String>, plugin_config: PluginConfig) -> Result<Self, Error> {
+        let checked = KeyRequest::new(key_id, plugin_config, Deadline::NONE)
+            .map_err(|error| Error::InvalidRequest(error.message))?;
+        Ok(Self { key_id: checked.key_id().clone(), plugin_config: checked.plugin_config().clone() })
+    }
+
+    /// The key id.
+    pub const fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+
+    /// The plugin config.
+    pub const fn plugin_config(&self) -> &PluginConfig {
+        &self.plugin_config
+    }
+}
+
+/// A plugin whose metadata was read and is valid.
+#[derive(Clone)]
+pub struct Plugin(Arc<Inner>);
+
+struct Inner {
+    executable: Executable,
+    environment: Environment,
+    metadata: Metadata,
+    metadata_took: Duration,
+    deadline: Duration,
+    transport: Preference,
+    grpc: Mutex<Grpc>,
+}
+
+enum Grpc {
+    NotStarted,
+    Serving(Arc<Serving>),
+    GivenUp(String),
+}
+
+/// The way to the plugin that was found open.
+pub(crate) enum Wire {
+    Stdio,
+    Grpc(Arc<Serving>),
+}
+
+impl Wire {
+    pub(crate) const fn transport(&self) -> Transport {
+        match self {
+            Self::Stdio => Transport::Stdio,
+            Self::Grpc(_) => Transport::Grpc,
+        }
+    }
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Plugin").field(&self.0.executable.path()).finish()
+    }
+}
+
+impl Plugin {
+    /// Runs `get-plugin-metadata` and checks the answer. A process that serves gRPC is started with the first call that
+    /// needs it. Must be called in a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// [`Error::NotRunnable`] if the executable has not the pinned SHA-256 or does not start; otherwise whatever the
+    /// plugin did wrong.
+    pub async fn start(
+        executable: Executable,
+        config: &PluginConfig,
+        options: PluginOptions,
+    ) -> Result<Self, Error> {
+        check_pin(&executable, options.pinned_sha256).await?;
+        let environment = Environment::allowed(&options.environment);
+        let begun = Instant::now();
+        let limit = METADATA_DEADLINE.min(options.deadline);
+        let request = MetadataRequest { plugin_config: config.clone() };
+        let (program, name) = (&executable, executable.name());
+        let metadata = with_retries(begun + limit, |left| {
+            let read = |answer: &[u8]| checks::metadata(answer, name);
+            stdio::call(program, &environment, Command::GetPluginMetadata, &request, left, read)
+        })
+        .await
+        .map_err(|error| with_limit(error, limit))?;
+        tracing::debug!(plugin = %name, version = %metadata.version, path = %program.path().display(), "plugin found");
+        Ok(Self(Arc::new(Inner {
+            metadata,
+            metadata_took: begun.elapsed(),
+            deadline: options.deadline,
+            transport: options.transport,
+            environment,
+            executable,
+            grpc: Mutex::new(Grpc::NotStarted),
+        })))
+    }
+
+    /// What the plugin says of itself, cleaned.
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.metadata
+    }
+
+    /// The plugin's name.
+    pub fn name(&self) -> &PluginName {
+        self.0.executable.name()
+    }
+
+    /// Its executable.
+    pub fn executable(&self) -> &Executable {
+        &self.0.executable
+    }
+
+    /// Why stdio is used although the plugin announces gRPC, if that is so.
+    pub async fn fallback_reason(&self) -> Option<String> {
+        match &*self.0.grpc.lock().await {
+            Grpc::GivenUp(reason) => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
+    /// Ends the serving process: closes its stdin, gives it [`crate::limits::STOP_GRACE`] to finish its calls, kills
+    /// what is left of its group. Without it, dropping the last clone does the same in the background as long as the
+    /// runtime lives, and kills at once when it does not.
+    pub async fn close(self) {
+        let grpc = std::mem::replace(&mut *self.0.grpc.lock().await, Grpc::NotStarted);
+        if let Grpc::Serving(serving) = grpc
+            && let Some(serving) = Arc::into_inner(serving)
+        {
+            serving.stop().await;
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.0.deadline
+    }
+
+    pub(crate) fn metadata_took(&self) -> Duration {
+        self.0.metadata_took
+    }
+
+    /// One stdio command, repeated where the plugin asks for it.
+    pub(crate) async fn command<T>(
+        &self,
+        command: Command,
+        request: &impl serde::Serialize,
+        deadline: Instant,
+        read: impl Fn(&[u8]) -> Result<T, crate::error::Violation>,
+    ) -> Result<T, Error> {
+        let call = |left| stdio::call(&self.0.executable, &self.0.environment, command, request, left, &read);
+        with_retries(deadline, call).await.map_err(|error| with_limit(error, self.0.deadline))
+    }
+
+    /// The serving process if gRPC is wanted and works, started now if need be; a dead one is replaced.
+    pub(crate) async fn wire(&self) -> Result<Wire, Error> {
+        let announced = self.metadata().has(capability::TRANSPORT_GRPC_1);
+        match self.0.transport {
+            Preference::Stdio => return Ok(Wire::Stdio),
+            Preference::Auto if !announced => return Ok(Wire::Stdio),
+            Preference::Grpc if !announced => {
+                return Err(self.incapable(capability::TRANSPORT_GRPC_1, "the transport asked for takes"));
+            }
+            Preference::Auto | Preference::Grpc => {}
+        }
+        let mut grpc = self.0.grpc.lock().await;
+        match &*grpc {
+            Grpc::GivenUp(_) => return Ok(Wire::Stdio),
+            Grpc::Serving(serving) if serving.is_alive() => return Ok(Wire::Grpc(Arc::clone(serving))),
+            Grpc::Serving(_) => {
+                tracing::warn!(plugin = %self.name(), "the serving process has ended, starting another")
+            }
+            Grpc::NotStarted => {}
+        }
+        match Serving::start(&self.0.executable, &self.0.environment).await {
+            Ok(serving) => {
+                let serving = Arc::new(serving);
+                *grpc = Grpc::Serving(Arc::clone(&serving));
+                Ok(Wire::Grpc(serving))
+            }
+            Err(error) if self.0.transport == Preference::Auto => {
+                tracing::warn!(plugin = %self.name(), %error, "gRPC does not work, falling back to stdio");
+                *grpc = Grpc::GivenUp(error.to_string());
+                Ok(Wire::Stdio)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn incapable(&self, needed: &'static str, purpose: &'static str) -> Error {
+        let found = format!("{:?}", self.metadata().capabilities);
+        Error::Incapable { plugin: self.name().clone(), needed, purpose, found }
+    }
+}
+
+async fn check_pin(executable: &Executable, pin: Option<PinnedSha256>) -> Result<(), Error> {
+    let Some(pin) = pin else { return Ok(()) };
+    let path = executable.path().to_owned();
+    let checked = tokio::task::spawn_blocking(move || check_sha256(&path, pin)).await;
+    let checked = checked.unwrap_or_else(|e| Err(crate::unfit::Unfit::Unreadable(std::io::Error::other(e))));
+    checked.map_err(|reason| Error::NotRunnable {
+        plugin: executable.name().clone(),
+        path: executable.path().to_owned(),
+        reason,
+    })
+}
+
+/// A call that came late in the story was given what was left; people are told the whole limit.
+pub(crate) fn with_limit(error: Error, whole: Duration) -> Error {
+    match error {
+        Error::TooSlow { plugin, call, .. } => Error::TooSlow { plugin, call, limit: whole },
+        other => other,
+    }
+}

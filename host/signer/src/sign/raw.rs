@@ -1,0 +1,213 @@
+//! Signing with a plugin that makes raw signatures (RAW), over either transport.
+
+use std::collections::BTreeMap;
+
+use prokura_envelope::{Envelope, Unsigned};
+use prokura_plugin::message::{
+    Base64, CONTRACT_VERSION, Command, DescribeKeyRequest, GenerateSignatureRequest, capability,
+};
+use prokura_plugin::{CertificateChain, Digest, KeySpec, PublicKey, RawSignature};
+use tokio::time::Instant;
+
+use super::{KeyDescription, Prepared, Signed, Timings};
+use crate::checks::{self, GeneratedSignature};
+use crate::error::Error;
+use crate::grpc::{DESCRIBE_KEY, SIGN_DIGEST, Serving};
+use crate::plugin::{KeyReference, Plugin, Wire, with_limit};
+use crate::retry::with_retries;
+
+/// A signature over a digest. Not verified: there is no certificate to verify it with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigestSignature {
+    /// The signature, of the right length for the key spec.
+    pub signature: RawSignature,
+    /// The key that made it, as the plugin says.
+    pub public_key: PublicKey,
+}
+
+impl Plugin {
+    /// Signs a digest over gRPC and returns the bare signature, checked for form only: for callers that verify it
+    /// themselves, such as benchmarks and brokers that know the key. The digest's hash must be that of `spec`.
+    ///
+    /// # Errors
+    /// [`Error::Incapable`] if the plugin is not reached over gRPC, otherwise whatever the plugin did wrong.
+    pub async fn sign_digest(
+        &self,
+        key: &KeyReference,
+        spec: KeySpec,
+        digest: &Digest,
+    ) -> Result<DigestSignature, Error> {
+        match self.wire().await? {
+            Wire::Stdio => Err(self.incapable(capability::TRANSPORT_GRPC_1, "signing a digest takes")),
+            Wire::Grpc(serving) => {
+                sign_digest(self, &serving, key, spec, digest, Instant::now() + self.deadline()).await
+            }
+        }
+    }
+}
+
+pub(super) fn check_capability(plugin: &Plugin) -> Result<(), Error> {
+    if plugin.metadata().has(capability::SIGNATURE_GENERATOR_RAW) {
+        return Ok(());
+    }
+    Err(plugin.incapable(capability::SIGNATURE_GENERATOR_RAW, "describing a key and signing a blob take"))
+}
+
+pub(super) async fn sign(
+    plugin: &Plugin,
+    key: &KeyReference,
+    prepared: &Prepared,
+    described: Option<KeyDescription>,
+) -> Result<Signed, Error> {
+    let begun = Instant::now();
+    let deadline = begun + plugin.deadline();
+    let wire = plugin.wire().await?;
+    let started = Instant::now();
+    let description = match described {
+        Some(description) if is_enough(&wire, &description) => description,
+        // Described over another transport: the key must not have changed since.
+        Some(before) => same_spec(plugin, key, &before, describe(plugin, &wire, key, deadline).await?)?,
+        None => describe(plugin, &wire, key, deadline).await?,
+    };
+    let described_at = Instant::now();
+    let unsigned =
+        Unsigned::new(prepared.format, &prepared.payload, prepared.attributes()?, description.key_spec)
+            .map_err(|error| Error::InvalidRequest(error.to_string()))?;
+    let envelope = match &wire {
+        Wire::Stdio => sign_stdio(plugin, key, unsigned, deadline).await?,
+        Wire::Grpc(serving) => sign_grpc(plugin, serving, key, unsigned, &description, deadline).await?,
+    };
+    let timings = Timings {
+        start: started - begun,
+        metadata: plugin.metadata_took(),
+        describe: described_at - started,
+        sign: described_at.elapsed(),
+    };
+    Ok(Signed { envelope, annotations: BTreeMap::new(), transport: wire.transport(), timings })
+}
+
+pub(super) async fn describe(
+    plugin: &Plugin,
+    wire: &Wire,
+    key: &KeyReference,
+    deadline: Instant,
+) -> Result<KeyDescription, Error> {
+    match wire {
+        Wire::Stdio => {
+            let request = DescribeKeyRequest {
+                contract_version: CONTRACT_VERSION.to_owned(),
+                key_id: key.key_id().to_string(),
+                plugin_config: key.plugin_config().clone(),
+            };
+            let read = |answer: &[u8]| checks::describe_key(answer, key.key_id());
+            let key_spec = plugin.command(Command::DescribeKey, &request, deadline, read).await?;
+            Ok(KeyDescription { key_spec, public_key: None, chain: None })
+        }
+        Wire::Grpc(serving) => with_retries(deadline, |left| serving.describe_key(key, left))
+            .await
+            .map_err(|error| with_limit(error, plugin.deadline())),
+    }
+}
+
+async fn sign_stdio(
+    plugin: &Plugin,
+    key: &KeyReference,
+    unsigned: Unsigned,
+    deadline: Instant,
+) -> Result<Envelope, Error> {
+    let spec = unsigned.key_spec();
+    let request = GenerateSignatureRequest {
+        contract_version: CONTRACT_VERSION.to_owned(),
+        key_id: key.key_id().to_string(),
+        key_spec: spec.as_str().to_owned(),
+        hash_algorithm: spec.hash_algorithm().as_str().to_owned(),
+        payload: Base64(unsigned.to_be_signed().to_vec()),
+        plugin_config: key.plugin_config().clone(),
+    };
+    // The inner result: a key that changed is no fault of the plugin's.
+    let read = |answer: &[u8]| match checks::generate_signature(answer, key.key_id(), spec) {
+        Err(violation) => checks::spec_of_other_key(answer, spec).map(Err).ok_or(violation),
+        Ok(signature) => Ok(Ok(signature)),
+    };
+    let call = Command::GenerateSignature;
+    let GeneratedSignature { signature, chain } =
+        plugin.command(call, &request, deadline, read).await?.map_err(|other| {
+            let calls = (Command::DescribeKey.as_str(), call.as_str());
+            key_changed(plugin, key, calls, spec, other)
+        })?;
+    finish(plugin, call.as_str(), unsigned, signature, &chain)
+}
+
+async fn sign_grpc(
+    plugin: &Plugin,
+    serving: &Serving,
+    key: &KeyReference,
+    unsigned: Unsigned,
+    description: &KeyDescription,
+    deadline: Instant,
+) -> Result<Envelope, Error> {
+    let spec = unsigned.key_spec();
+    let made = sign_digest(plugin, serving, key, spec, &unsigned.digest(), deadline).await?;
+    if description.public_key.as_ref().is_some_and(|described| *described != made.public_key) {
+        return Err(key_changed(plugin, key, (DESCRIBE_KEY, SIGN_DIGEST), spec, made.public_key.spec()));
+    }
+    let none = CertificateChain::default();
+    let chain = description.chain.as_ref().unwrap_or(&none);
+    finish(plugin, SIGN_DIGEST, unsigned, made.signature, chain)
+}
+
+async fn sign_digest(
+    plugin: &Plugin,
+    serving: &Serving,
+    key: &KeyReference,
+    spec: KeySpec,
+    digest: &Digest,
+    deadline: Instant,
+) -> Result<DigestSignature, Error> {
+    with_retries(deadline, |left| serving.sign_digest(key, spec, digest, left))
+        .await
+        .map_err(|error| with_limit(error, plugin.deadline()))
+}
+
+fn finish(
+    plugin: &Plugin,
+    call: &'static str,
+    unsigned: Unsigned,
+    signature: RawSignature,
+    chain: &CertificateChain,
+) -> Result<Envelope, Error> {
+    unsigned.finish(signature, chain).map_err(|source| Error::Envelope {
+        plugin: plugin.name().clone(),
+        call,
+        source: Box::new(source),
+    })
+}
+
+/// Over gRPC the chain comes with the description, over stdio with the signature.
+fn is_enough(wire: &Wire, description: &KeyDescription) -> bool {
+    matches!(wire, Wire::Stdio) || description.chain.is_some()
+}
+
+fn same_spec(
+    plugin: &Plugin,
+    key: &KeyReference,
+    before: &KeyDescription,
+    now: KeyDescription,
+) -> Result<KeyDescription, Error> {
+    if before.key_spec == now.key_spec {
+        return Ok(now);
+    }
+    let calls = (Command::DescribeKey.as_str(), DESCRIBE_KEY);
+    Err(key_changed(plugin, key, calls, before.key_spec, now.key_spec))
+}
+
+fn key_changed(
+    plugin: &Plugin,
+    key: &KeyReference,
+    (described_by, signed_by): (&'static str, &'static str),
+    described: KeySpec,
+    signed: KeySpec,
+) -> Error {
+    let (plugin, key_id) = (plugin.name().clone(), key.key_id().to_string());
+    Error::KeyChanged { plugin, key_id, described_by, signed_by, described, signed }
+}

@@ -1,0 +1,60 @@
+//! Contract 1.0 over stdio: one process per command, one JSON document each way.
+//!
+//! Source: Notary Project "plugin-extensibility", "Plugin contract". The request is one line without a newline: plugins
+//! exist that read exactly one line. Any failure status may come with an error object on stderr, as notation has it;
+//! the specification knows only status 1.
+
+use std::time::Duration;
+
+use prokura_plugin::message::Command;
+use serde::Serialize;
+
+use crate::checks;
+use crate::child::{self, Output};
+use crate::directory::Executable;
+use crate::environment::Environment;
+use crate::error::{Error, Violation};
+use crate::text;
+
+/// Runs one command and hands its answer to `read`.
+///
+/// # Errors
+/// Those of [`child::run`]; `Refused` for an error object of the plugin, `Died` for a failure without one, `Malformed`
+/// if `read` refuses the answer.
+pub(crate) async fn call<T>(
+    executable: &Executable,
+    environment: &Environment,
+    command: Command,
+    request: &impl Serialize,
+    limit: Duration,
+    read: impl FnOnce(&[u8]) -> Result<T, Violation>,
+) -> Result<T, Error> {
+    let call = command.as_str();
+    let input = serde_json::to_vec(request).map_err(|e| Error::InvalidRequest(e.to_string()))?;
+    let output = child::run(executable, environment, call, &input, limit).await?;
+    if output.status.success() {
+        return read(&output.stdout).map_err(|violation| violation.by(executable.name(), call));
+    }
+    Err(failure(executable, call, &output))
+}
+
+/// What a failure status means. A plugin that was killed cannot have meant what it wrote.
+fn failure(executable: &Executable, call: &'static str, output: &Output) -> Error {
+    let plugin = executable.name().clone();
+    match checks::refusal(&output.stderr) {
+        Some(refusal) if output.status.code().is_some() => Error::Refused {
+            plugin,
+            call,
+            code: refusal.code,
+            vendor_code: refusal.vendor_code,
+            message: refusal.message,
+            metadata: refusal.metadata,
+        },
+        _ => Error::Died {
+            plugin,
+            call,
+            status: output.status_name(),
+            stderr: text::cleaned_bytes(&output.stderr),
+        },
+    }
+}
