@@ -38,7 +38,8 @@ impl Measured {
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The second field is the name in parentheses, which may hold spaces.
-    let fields: Vec<&str> = stat.rsplit_once(')').context("a stat line has a name")?.1.split_whitespace().collect();
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').context("a stat line has a name")?.1.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|f| f.parse::<f64>().ok());
     let used = ticks(11).zip(ticks(12)).context("a stat line has utime and stime")?;
     Ok((used.0 + used.1) / TICKS_PER_SECOND)
@@ -50,7 +51,8 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
 /// If `/proc` is not there.
 pub fn children_cpu_seconds() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat.rsplit_once(')').context("a stat line has a name")?.1.split_whitespace().collect();
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').context("a stat line has a name")?.1.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|f| f.parse::<f64>().ok());
     let used = ticks(13).zip(ticks(14)).context("a stat line has cutime and cstime")?;
     Ok((used.0 + used.1) / TICKS_PER_SECOND)
@@ -92,9 +94,5 @@ pub fn on_threads<S>(
         }
         Ok((begun.elapsed(), cpu_seconds(pid)? - cpu))
     })?;
-    Ok(Measured {
-        signatures: signatures.into_inner(),
-        seconds: elapsed.as_secs_f64(),
-        cpu_seconds: cpu,
-    })
+    Ok(Measured { signatures: signatures.into_inner(), seconds: elapsed.as_secs_f64(), cpu_seconds: cpu })
 }
