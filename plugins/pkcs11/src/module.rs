@@ -12,6 +12,9 @@ use crate::error::refused;
 use crate::limits::{LISTED_MAX, SLOTS_MAX};
 use crate::uri::{TokenFilter, text_attribute};
 
+/// The usual reason why a module does not start or shows nothing.
+const CONFIGURATION_HINT: &str = "; check that the module finds its configuration: the environment variables it reads must reach this plugin";
+
 /// A loaded library. Finalised when dropped: by then no session with it is left.
 pub struct Module {
     context: Pkcs11,
@@ -62,7 +65,11 @@ impl Module {
         let borrowed = match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             Ok(()) => false,
             Err(CryptokiError::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => true,
-            Err(e) => return Err(refused(&format!("initialise {}", path.display()), &e)),
+            Err(e) => {
+                let mut error = refused(&format!("initialise {}", path.display()), &e);
+                error.message.push_str(CONFIGURATION_HINT);
+                return Err(error);
+            }
         };
         Ok(Self { context, path: path.to_owned(), borrowed })
     }
@@ -173,10 +180,8 @@ impl Module {
     fn no_token(&self, filter: &TokenFilter, present: &[Present], unreadable: &[String]) -> Error {
         let mut message = format!("no token matches {}; {} ", described(filter), self.path.display());
         if present.is_empty() {
-            message.push_str(
-                "shows no initialised token: check that it is connected and that the module finds \
-                              its own configuration (its environment variables must reach this plugin)",
-            );
+            message.push_str("shows no initialised token; is it connected?");
+            message.push_str(CONFIGURATION_HINT);
         } else {
             let _ = write!(message, "shows {}", listed(present));
         }
@@ -243,7 +248,7 @@ fn described(filter: &TokenFilter) -> String {
     parts.extend(filter.slot_id.map(|id| format!("slot-id={id}")));
     parts.extend(filter.library_version.map(|(major, minor)| format!("library-version={major}.{minor}")));
     if parts.is_empty() {
-        "a key id that names no token".to_owned()
+        "the key id, which names no token".to_owned()
     } else {
         format!("pkcs11:{}", parts.join(";"))
     }

@@ -34,13 +34,14 @@ pub fn public_key(session: &Session, private: &PrivateKey) -> Result<PublicKey, 
         Some(KeyType::EC) => ec,
         other => return Err(unsupported(private, &other.map_or("unknown".to_owned(), |k| format!("{k}")))),
     };
-    let mut candidates = vec![private.handle];
-    for same in same_names(&private.object) {
-        candidates.extend(find(session, &template(ObjectClass::PUBLIC_KEY, &same))?);
+    if let Some(key) = read(session, private, private.handle)? {
+        return Ok(key);
     }
-    for candidate in candidates {
-        if let Some(key) = read(session, private, candidate)? {
-            return Ok(key);
+    for same in same_names(&private.object) {
+        for public in find(session, &template(ObjectClass::PUBLIC_KEY, &same))? {
+            if let Some(key) = read(session, private, public)? {
+                return Ok(key);
+            }
         }
     }
     from_certificate(session, private)
