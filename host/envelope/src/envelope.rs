@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::format::EnvelopeFormat;
 use crate::header::PAYLOAD_MEDIA_TYPE;
 use crate::limits::{CERTIFICATES_MAX, ENVELOPE_BYTES_MAX};
-use crate::signature::{Salt, verifies};
+use crate::signature::{Salt, explain, verifies};
 use crate::{cose, jws};
 
 /// An envelope whose signature verifies under its leaf certificate and whose chain keeps the certificate rules.
@@ -101,7 +101,8 @@ impl ParsedEnvelope {
             EnvelopeFormat::Cose => Salt::HashLength,
         };
         if !verifies(&key, &self.to_be_signed, &content.signature, salt) {
-            return Err(Error::Integrity { subject: leaf.subject() });
+            let mismatch = explain(&key, &self.to_be_signed, &content.signature);
+            return Err(Error::Integrity { subject: leaf.subject(), mismatch });
         }
         Ok(VerifiedEnvelope { envelope: Envelope { bytes: self.bytes, content: self.content } })
     }

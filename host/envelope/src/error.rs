@@ -106,16 +106,17 @@ pub enum Error {
     Chain(#[from] RuleViolation),
     /// The signature of an envelope does not verify: header or payload were changed, or another key signed.
     #[error(
-        "the signature does not verify under the leaf certificate {subject:?}: header or payload were changed, \
-         or another key signed"
+        "the envelope was changed or is wrongly signed; under the leaf certificate {subject:?}: {mismatch}"
     )]
     Integrity {
         /// Subject of the leaf.
         subject: String,
+        /// What the signature turned out to be.
+        mismatch: Mismatch,
     },
 }
 
-/// What a refused raw signature turned out to be. Found by trying the usual mistakes; only for messages.
+/// What a refused signature turned out to be. Found by trying the usual mistakes; only for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mismatch {
@@ -150,7 +151,7 @@ impl std::fmt::Display for Mismatch {
             }
             Self::Pkcs1 => f.write_str("it is RSA with PKCS#1 v1.5 padding, RSASSA-PSS is required"),
             Self::HashedTwice => f.write_str("the digest was hashed once more before it was signed"),
-            Self::Unknown => f.write_str("another key made it, or it covers other bytes"),
+            Self::Unknown => f.write_str("another key made the signature, or it covers other bytes"),
         }
     }
 }
@@ -173,8 +174,7 @@ pub enum Blame {
 }
 
 impl Error {
-    /// Who must act. [`Error::Chain`], [`Error::Certificate`] and [`Error::NoCertificates`] blame the operator, who
-    /// configured the chain, when signing; on reading it is always the publisher: see [`Error::blame_on_reading`].
+    /// Who must act when signing. On reading somebody else's envelope it is the publisher, whatever the error.
     pub const fn blame(&self) -> Blame {
         match self {
             Self::Request { .. } => Blame::User,
@@ -187,10 +187,5 @@ impl Error {
             Self::WrongSignature { .. } => Blame::PluginAuthor,
             _ => Blame::Publisher,
         }
-    }
-
-    /// Who must act when an envelope from elsewhere was read.
-    pub const fn blame_on_reading(&self) -> Blame {
-        Blame::Publisher
     }
 }

@@ -174,4 +174,10 @@ mod tests {
         assert_eq!(to_text(&subject), "O=Müller,L=Kö,2.5.4.13=#020105");
         assert_eq!(attributes(&subject)[2].value, "#020105");
     }
+
+    #[test]
+    fn sets_out_of_der_order_are_read_as_they_are() {
+        let subject = name(&[&[(10, 0x13, b"zzzz"), (7, 0x13, b"a")]]);
+        assert_eq!(to_text(&subject), "O=zzzz,L=a");
+    }
 }

@@ -5,6 +5,7 @@ use prokura_plugin::KeySpec;
 
 use super::{
     ALGORITHMS, LABEL_ALG, LABEL_CONTENT_TYPE, LABEL_CRIT, LABEL_X5CHAIN, TAG_COSE_SIGN1, TAG_EPOCH_TIME,
+    scan,
 };
 use crate::attribute::{AttributeKey, AttributeValue, Attributes, SigningScheme};
 use crate::error::Error;
@@ -25,7 +26,10 @@ pub(crate) fn protected_header(attributes: &Attributes, spec: KeySpec) -> Result
         refuse_reserved(&attribute.key)?;
         entries.push((key(&attribute.key), value(&attribute.value)?));
     }
-    encode(&sorted_map(entries)?)
+    let bytes = encode(&sorted_map(entries)?)?;
+    // What a reader would refuse must not be signed: depth, number of items, length of keys.
+    scan::check(&bytes).map_err(|e| request(format!("extended attributes: {e}")))?;
+    Ok(bytes)
 }
 
 /// What the signature covers (RFC 9052 section 4.4), with no external data.

@@ -12,6 +12,7 @@ use super::{ALGORITHMS, REGISTERED};
 use crate::attribute::{AttributeKey, Attributes, ExtendedAttribute, SigningScheme};
 use crate::error::Error;
 use crate::header;
+use crate::strict_json;
 use crate::time::to_rfc3339;
 
 /// The protected header as JSON, names in byte order.
@@ -35,7 +36,10 @@ pub(crate) fn protected_header(attributes: &Attributes, spec: KeySpec) -> Result
             return Err(request(format!("extended attribute {:?} occurs twice", attribute.key.to_string())));
         }
     }
-    serde_json::to_vec(&members).map_err(|e| request(e.to_string()))
+    let bytes = serde_json::to_vec(&members).map_err(|e| request(e.to_string()))?;
+    // What a reader would refuse must not be signed: depth and number of values.
+    strict_json::parse(&bytes).map_err(|e| request(format!("extended attributes: {e}")))?;
+    Ok(bytes)
 }
 
 /// What the signature covers: both parts in base64url, a dot between (RFC 7515 section 5.1).

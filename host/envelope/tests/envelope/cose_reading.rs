@@ -2,7 +2,7 @@
 
 use aws_lc_rs::signature::{RSA_PSS_SHA256, RsaPssSaltLength};
 use ciborium::{Value, cbor};
-use prokura_envelope::{AttributeKey, EnvelopeFormat, Error, ParsedEnvelope, VerifiedEnvelope};
+use prokura_envelope::{AttributeKey, EnvelopeFormat, Error, Mismatch, ParsedEnvelope, VerifiedEnvelope};
 use prokura_plugin::KeySpec;
 
 use crate::mint;
@@ -269,7 +269,9 @@ fn a_changed_payload_and_another_salt_are_integrity_failures() {
     let max = &const { RSA_PSS_SHA256.with_pss_salt_length(RsaPssSaltLength::Max) };
     elements[3] = Value::Bytes(mint::sign_rsa(KeySpec::Rsa2048, max, &message));
     let error = read(&tagged(elements.clone())).unwrap_err();
-    assert!(matches!(error, Error::Integrity { .. }), "{error}");
+    let salt = Mismatch::SaltLength { found: 222, expected: 32 };
+    assert!(matches!(&error, Error::Integrity { mismatch, .. } if *mismatch == salt), "{error}");
+    assert!(error.to_string().contains("salt has 222 bytes, 32"), "{error}");
     elements[3] = Value::Bytes(mint::sign(KeySpec::Rsa2048, &message).bytes().to_vec());
     read(&tagged(elements)).unwrap();
 }

@@ -153,7 +153,8 @@ fn requests_that_cannot_be_signed_are_refused() {
     let with = |extended| Attributes { extended, ..mint::attributes() };
     let at = |expiry: &str| Attributes { expiry: Some(mint::time(expiry)), ..mint::attributes() };
     let both = EnvelopeFormat::ALL;
-    let cases: [(Attributes, &[EnvelopeFormat], &str); 8] = [
+    let deep = (0..17).fold(AttributeValue::Null, |inner, _| AttributeValue::Array(vec![inner]));
+    let cases: [(Attributes, &[EnvelopeFormat], &str); 9] = [
         (at("2026-01-31T08:00:00.5Z"), &both, "is not after the signing time"),
         (at("2025-01-31T08:00:00Z"), &both, "is not after the signing time"),
         (with(vec![attribute("a", text()), attribute("a", text())]), &both, "occurs twice"),
@@ -164,6 +165,7 @@ fn requests_that_cannot_be_signed_are_refused() {
             &[EnvelopeFormat::Jws],
             "cannot be written",
         ),
+        (with(vec![attribute("a", deep)]), &both, "nested deeper"),
         (with((0..300).map(|n| attribute(&n.to_string(), text())).collect()), &both, "at most 256"),
         (Attributes { signing_agent: Some("x".repeat(5000)), ..mint::attributes() }, &both, "signing agent"),
     ];
