@@ -94,13 +94,17 @@ fn direct(
         let key = *session.find_objects(&wanted)?.first().context("no key")?;
         Ok((session, key))
     };
-    let pss =
-        PkcsPssParams { hash_alg: MechanismType::SHA256, mgf: PkcsMgfType::MGF1_SHA256, s_len: 32u64.into() };
-    let mechanism = if spec.is_rsa() { Mechanism::RsaPkcsPss(pss) } else { Mechanism::Ecdsa };
     on_threads(in_flight, duration, open, |(session, key)| {
-        session.sign(&mechanism, *key, &digest)?;
+        session.sign(&mechanism(spec), *key, &digest)?;
         Ok(())
     })
+}
+
+/// The mechanism over a digest; cheap to make, and not to be shared between threads.
+fn mechanism(spec: KeySpec) -> Mechanism<'static> {
+    let pss =
+        PkcsPssParams { hash_alg: MechanismType::SHA256, mgf: PkcsMgfType::MGF1_SHA256, s_len: 32u64.into() };
+    if spec.is_rsa() { Mechanism::RsaPkcsPss(pss) } else { Mechanism::Ecdsa }
 }
 
 fn ladder(world: &World, duration: Duration) -> Result<()> {
@@ -176,7 +180,7 @@ fn over_grpc(
         let options = PluginOptions { transport: Preference::Grpc, ..PluginOptions::new(environment) };
         let plugin = Plugin::start(executable, &config, options).await?;
         let key = KeyReference::new(token.key_uri(spec), config)?;
-        let once = |plugin: Plugin, key: KeyReference| async move {
+        let once = move |plugin: Plugin, key: KeyReference| async move {
             if whole {
                 sign(&plugin, &key, request()?).await?;
             } else {
