@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prokura_plugin::message::{Command, Metadata, MetadataRequest, PluginConfig, capability};
-use prokura_plugin::{Deadline, KeyId, KeyRequest, PluginName};
+use prokura_plugin::{Deadline, ErrorCode, KeyId, KeyRequest, PluginName};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -265,7 +265,7 @@ impl Plugin {
                 *grpc = Grpc::Serving(Arc::clone(&serving));
                 Ok(Wire::Grpc(serving))
             }
-            Err(error) if self.0.transport == Preference::Auto => {
+            Err(error) if self.0.transport == Preference::Auto && may_fall_back(&error) => {
                 tracing::warn!(plugin = %self.name(), %error, "gRPC does not work, falling back to stdio");
                 *grpc = Grpc::GivenUp(error.to_string());
                 Ok(Wire::Stdio)
@@ -290,6 +290,11 @@ async fn check_pin(executable: &Executable, pin: Option<PinnedSha256>) -> Result
         path: executable.path().to_owned(),
         reason,
     })
+}
+
+/// A vault that refuses would refuse over stdio too, and a wrong PIN would cost another of its tries.
+fn may_fall_back(error: &Error) -> bool {
+    !matches!(error, Error::Refused { code, .. } if *code != ErrorCode::UnsupportedContractVersion)
 }
 
 /// A call that came late in the story was given what was left; people are told the whole limit.

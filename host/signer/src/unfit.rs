@@ -13,6 +13,7 @@ use crate::limits::EXECUTABLE_BYTES_MAX;
 
 const GROUP_WRITABLE: u32 = 0o020;
 const OTHERS_WRITABLE: u32 = 0o002;
+const ROOT: u32 = 0;
 
 /// Why a file is not started as a plugin. The text follows the path and ends with who must act.
 #[derive(Debug, thiserror::Error)]
@@ -125,19 +126,21 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), Unfit> {
     if !found.is_dir() {
         return Err(Unfit::NotADirectory);
     }
-    check_owner(&found)?;
+    check_owner(found.uid(), &[own_user(), ROOT])?;
     check_writable(&found, GROUP_WRITABLE | OTHERS_WRITABLE)
 }
 
 /// An executable that the user installed.
 pub(crate) fn check_installed_file(path: &Path) -> Result<(), Unfit> {
-    check_file(path, GROUP_WRITABLE | OTHERS_WRITABLE)
+    check_file(path, GROUP_WRITABLE | OTHERS_WRITABLE, &[own_user(), ROOT])
 }
 
-/// An executable beside our own. Its directory is not looked at, nor is its group: whoever may write there may replace
-/// the host itself.
+/// An executable beside our own. Neither its directory nor its group is looked at, and it may belong to the owner of
+/// the directory: whoever may write there may replace the host itself.
 pub(crate) fn check_bundled_file(path: &Path) -> Result<(), Unfit> {
-    check_file(path, OTHERS_WRITABLE)
+    let directory = path.parent().map(std::fs::metadata).transpose().map_err(Unfit::Unreadable)?;
+    let keeper = directory.map_or(ROOT, |directory| directory.uid());
+    check_file(path, OTHERS_WRITABLE, &[own_user(), ROOT, keeper])
 }
 
 /// Compares the bytes of the file with the pin. The file is not locked: [`check_directory`] has made sure that only
@@ -174,12 +177,12 @@ pub(crate) fn start_refusal(path: &Path, error: io::Error) -> Result<Unfit, io::
     }
 }
 
-fn check_file(path: &Path, writable: u32) -> Result<(), Unfit> {
+fn check_file(path: &Path, writable: u32, owners: &[u32]) -> Result<(), Unfit> {
     let found = look(path)?;
     if !found.is_file() {
         return Err(Unfit::NotAFile(kind_name(&found)));
     }
-    check_owner(&found)?;
+    check_owner(found.uid(), owners)?;
     check_writable(&found, writable)?;
     let not_executable = |_| Unfit::NotExecutable { mode: found.mode() & 0o7777 };
     rustix::fs::access(path, Access::EXEC_OK).map_err(not_executable)
@@ -193,12 +196,15 @@ fn look(path: &Path) -> Result<Metadata, Unfit> {
     Ok(found)
 }
 
-fn check_owner(found: &Metadata) -> Result<(), Unfit> {
-    let expected = rustix::process::geteuid().as_raw();
-    if found.uid() != expected && found.uid() != 0 {
-        return Err(Unfit::WrongOwner { found: found.uid(), expected });
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn check_owner(found: u32, allowed: &[u32]) -> Result<(), Unfit> {
+    if allowed.contains(&found) {
+        return Ok(());
     }
-    Ok(())
+    Err(Unfit::WrongOwner { found, expected: own_user() })
 }
 
 fn check_writable(found: &Metadata, forbidden: u32) -> Result<(), Unfit> {
@@ -272,6 +278,14 @@ mod tests {
         for bad in ["", &upper[1..], &format!("{upper}0"), &upper.replace('B', "+"), &"é".repeat(32)] {
             assert!(bad.parse::<PinnedSha256>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn files_of_other_users_are_refused() {
+        assert!(check_owner(7, &[7, ROOT]).is_ok() && check_owner(ROOT, &[7, ROOT]).is_ok());
+        let error = check_owner(8, &[7, ROOT]).unwrap_err();
+        assert!(matches!(error, Unfit::WrongOwner { found: 8, .. }));
+        assert!(error.to_string().starts_with("belongs to user 8, expected user "), "{error}");
     }
 
     #[test]

@@ -55,6 +55,14 @@ async fn a_plugin_that_dies_or_refuses_at_the_start_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_vault_that_refuses_is_not_asked_again_over_stdio() {
+    let house = House::new();
+    let serve = r#"echo '{"errorCode":"ACCESS_DENIED","errorMessage":"wrong PIN"}' >&2; exit 1"#;
+    let error = describe(&start(&house, serve, Preference::Auto).await).await.unwrap_err();
+    assert!(matches!(&error, Error::Refused { code: ErrorCode::AccessDenied, .. }), "{error}");
+}
+
+#[tokio::test]
 async fn another_ready_line_is_refused() {
     for line in ["ready prokura.plugin.v2", "Welcome", "ready prokura.plugin.v1 ", &"x".repeat(1000)] {
         let error = refused(&format!("echo '{line}'; sleep 600")).await;

@@ -1,5 +1,5 @@
 //! The signing story over stdio, with plugins whose answers were made beforehand.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 mod house;
 
@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use house::signing::{Key, attributes, now, payload, request};
 use house::{House, RAW, options};
 use prokura_envelope::{EnvelopeFormat, Payload, Unsigned};
@@ -239,6 +239,41 @@ async fn each_fault_of_an_envelope_names_its_rule() {
     let answered = envelope_answer(jws, &envelope);
     let error = sign_envelope(&answered, Some(Duration::from_secs(3600))).await.unwrap_err();
     assert_eq!(error.rule(), Some("ENV-8"), "{error}");
+}
+
+/// A JWS made by hand of the parts of a good one, with another payload or content type.
+fn handmade(key: &Key, envelope: &[u8], payload: &[u8], content_type: Option<&str>) -> Vec<u8> {
+    let mut jws: Value = serde_json::from_slice(envelope).unwrap();
+    let protected = URL_SAFE_NO_PAD.decode(jws["protected"].as_str().unwrap()).unwrap();
+    let mut protected: Value = serde_json::from_slice(&protected).unwrap();
+    if let Some(content_type) = content_type {
+        protected["cty"] = json!(content_type);
+    }
+    let protected = URL_SAFE_NO_PAD.encode(protected.to_string());
+    let payload = URL_SAFE_NO_PAD.encode(payload);
+    let signature = URL_SAFE_NO_PAD.encode(key.sign(format!("{protected}.{payload}").as_bytes()));
+    jws["protected"] = json!(protected);
+    jws["payload"] = json!(payload);
+    jws["signature"] = json!(signature);
+    jws.to_string().into_bytes()
+}
+
+#[tokio::test]
+async fn an_envelope_around_something_else_names_its_rule() {
+    let key = Key::new(KeySpec::Ec256);
+    let jws = EnvelopeFormat::Jws;
+    let good = payload(&request(jws));
+    let envelope = key.envelope(jws, &good, attributes(None, "x"));
+    let remade = handmade(&key, &envelope, good.bytes(), None);
+    sign_envelope(&envelope_answer(jws, &remade), None).await.unwrap();
+    for (bad, rule) in [
+        (handmade(&key, &envelope, good.bytes(), Some("text/plain")), "ENV-4"),
+        (handmade(&key, &envelope, b"{}", None), "ENV-5"),
+        (handmade(&key, &envelope, b"[1,2", None), "ENV-5"),
+    ] {
+        let error = sign_envelope(&envelope_answer(jws, &bad), None).await.unwrap_err();
+        assert_eq!(error.rule(), Some(rule), "{error}");
+    }
 }
 
 #[tokio::test]
