@@ -18,6 +18,8 @@ mod serve;
 mod signature;
 mod signing_key;
 pub mod stdio;
+#[cfg(feature = "vectors")]
+pub mod vector;
 
 pub use certificate::CertificateChain;
 pub use error::{Error, ErrorCode, UnknownErrorCode};

@@ -25,7 +25,7 @@ pub(crate) fn spec_and_hash(spec: &str, hash: &str) -> Result<(KeySpec, HashAlgo
     }
     let spec: KeySpec = spec.parse().map_err(|e| Error::validation(format!("keySpec: {e}")))?;
     let hash: HashAlgorithm = hash.parse().map_err(|e| Error::validation(format!("hashAlgorithm: {e}")))?;
-    // SPEC SIG-3: the hash follows from the key.
+    // SPEC REQ-8: the hash follows from the key.
     if hash != spec.hash_algorithm() {
         let expected = spec.hash_algorithm();
         return Err(Error::validation(format!(
@@ -59,7 +59,7 @@ pub(crate) fn sign(
     Ok(signature)
 }
 
-/// Refuses a key that is not of the spec the host was told (SPEC SIG-4).
+/// Refuses a key that is not of the spec the host was told (SPEC REQ-9).
 pub(crate) fn same_spec(key: &dyn SigningKey, id: &KeyId, asked: KeySpec) -> Result<(), Error> {
     let found = key.public_key().spec();
     if found == asked {

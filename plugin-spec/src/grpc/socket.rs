@@ -20,7 +20,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Binds `path`, which must lie in a directory that nobody else can enter (SPEC GRPC-2).
+    /// Binds `path`, which must lie in a directory that nobody else can enter (SPEC GRPC-7).
     ///
     /// # Errors
     /// `VALIDATION_ERROR` if the directory is open to others, `ERROR` if the path cannot be bound.
@@ -42,7 +42,7 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Connections of this user and root; others are closed at once (SPEC GRPC-3).
+    /// Connections of this user and root; others are closed at once (SPEC GRPC-9).
     pub(crate) fn connections(
         &self,
     ) -> Result<impl Stream<Item = std::io::Result<UnixStream>> + use<>, Error> {
