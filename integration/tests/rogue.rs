@@ -3,39 +3,36 @@
 //! Each is refused with an error that names what was found and who must act; nothing is stored, no process of the
 //! rogue survives and no control character of its reaches the terminal. At the end stands one line per switch.
 
-#![expect(clippy::disallowed_methods, reason = "the test starts programs")]
-
+#[path = "rogue/scene.rs"]
 mod scene;
+#[path = "rogue/switches.rs"]
 mod switches;
+#[path = "rogue/unfit.rs"]
 mod unfit;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
+use anyhow::Result;
 use libtest_mimic::Arguments;
 use prokura_integration::world::World;
 
 /// What the user was told, by switch.
 pub(crate) type Told = Arc<Mutex<BTreeMap<String, String>>>;
 
-fn main() -> ExitCode {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
-    let world = match World::new() {
-        Ok(world) => Arc::new(world),
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let world = Arc::new(World::new()?);
     let told = Told::default();
     let mut trials = switches::trials(&world, &told);
     trials.extend(unfit::trials(&world, &told));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
-        for (switch, line) in told.lock().iter().flat_map(|told| told.iter()) {
-            println!("{switch} -> {line}");
+        for (switch, line) in told.lock().map(|told| told.clone()).unwrap_or_default() {
+            writeln!(std::io::stdout(), "{switch} -> {line}")?;
         }
     }
-    conclusion.exit_code()
+    Ok(conclusion.exit_code())
 }

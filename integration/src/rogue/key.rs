@@ -2,15 +2,15 @@
 
 use anyhow::{Context as _, Result};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, RsaEncoding};
-use aws_lc_rs::{digest, rsa};
+use aws_lc_rs::signature;
 use prokura_plugin::{
-    CertificateChain, Deadline, Digest, Error, HashAlgorithm, KeySpec, PublicKey, RawSignature, SigningKey,
+    CertificateChain, Deadline, Digest, Error, KeySpec, PublicKey, RawSignature, SigningKey,
 };
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
 
 use super::{Break, Told, pss};
 use crate::pki::{Authority, generate_key};
+use crate::signature::{sign, sign_ec, sign_rsa};
 
 const MANY: usize = 100;
 
@@ -73,19 +73,11 @@ impl RogueKey {
                 let again = Digest::of(digest.algorithm(), digest.bytes());
                 sign(&self.pair, self.public.spec(), &again)?
             }
-            Break::DerSignature => {
-                let pair = EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, self.pkcs8())
-                    .context("der-signature takes an EC-256 key")?;
-                pair.sign_digest(&imported(digest)?)?.as_ref().to_vec()
-            }
-            Break::Pkcs1Signature => sign_rsa(self.pkcs8(), &signature::RSA_PKCS1_SHA256, digest)?,
-            Break::PssSaltMax => pss::sign_with_longest_salt(self.pkcs8(), digest)?,
+            Break::DerSignature => sign_ec(&self.pair, &signature::ECDSA_P256_SHA256_ASN1_SIGNING, digest)?,
+            Break::Pkcs1Signature => sign_rsa(&self.pair, &signature::RSA_PKCS1_SHA256, digest)?,
+            Break::PssSaltMax => pss::sign_with_longest_salt(self.pair.serialized_der(), digest)?,
             _ => honest()?,
         })
-    }
-
-    fn pkcs8(&self) -> &[u8] {
-        self.pair.serialized_der()
     }
 }
 
@@ -135,38 +127,6 @@ fn chain(switch: Break, pair: &KeyPair) -> Result<Vec<Vec<u8>>> {
 fn der(pem: &str) -> Result<Vec<u8>> {
     let chain = CertificateChain::from_pem(pem.as_bytes())?;
     Ok(chain.certificates().first().context("one certificate")?.clone())
-}
-
-fn sign(pair: &KeyPair, spec: KeySpec, digest: &Digest) -> Result<Vec<u8>> {
-    let pkcs8 = pair.serialized_der();
-    let ec = |algorithm: &'static EcdsaSigningAlgorithm| -> Result<Vec<u8>> {
-        let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8).context("an EC key")?;
-        Ok(pair.sign_digest(&imported(digest)?)?.as_ref().to_vec())
-    };
-    match spec {
-        KeySpec::Ec256 => ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
-        KeySpec::Ec384 => ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
-        KeySpec::Ec521 => ec(&signature::ECDSA_P521_SHA512_FIXED_SIGNING),
-        KeySpec::Rsa2048 => sign_rsa(pkcs8, &signature::RSA_PSS_SHA256, digest),
-        KeySpec::Rsa3072 => sign_rsa(pkcs8, &signature::RSA_PSS_SHA384, digest),
-        KeySpec::Rsa4096 => sign_rsa(pkcs8, &signature::RSA_PSS_SHA512, digest),
-    }
-}
-
-fn sign_rsa(pkcs8: &[u8], padding: &'static dyn RsaEncoding, digest: &Digest) -> Result<Vec<u8>> {
-    let pair = rsa::KeyPair::from_pkcs8(pkcs8).context("an RSA key")?;
-    let mut bytes = vec![0; pair.public_modulus_len()];
-    pair.sign_digest(padding, &imported(digest)?, &mut bytes)?;
-    Ok(bytes)
-}
-
-fn imported(digest: &Digest) -> Result<digest::Digest> {
-    let algorithm = match digest.algorithm() {
-        HashAlgorithm::Sha256 => &digest::SHA256,
-        HashAlgorithm::Sha384 => &digest::SHA384,
-        HashAlgorithm::Sha512 => &digest::SHA512,
-    };
-    Ok(digest::Digest::import_less_safe(digest.bytes(), algorithm)?)
 }
 
 /// Random bytes, for salts.

@@ -123,6 +123,7 @@ fn spoilt(command: &str, request: &[u8], told: &Told, key: &RogueKey) -> Result<
         key.map(|key| Box::new(key) as Box<dyn SigningKey>)
             .ok_or_else(|| prokura_plugin::Error::internal("opened twice"))
     };
+    let request = &believed(command, request, told, key)?;
     let answer = match prokura_plugin::stdio::answer(command, request, &told.metadata(), &open_key) {
         Ok(answer) => answer,
         Err(refusal) => return Ok(Err(serde_json::to_vec(&refusal)?)),
@@ -148,6 +149,18 @@ fn spoilt(command: &str, request: &[u8], told: &Told, key: &RogueKey) -> Result<
         }
         _ => answer,
     }))
+}
+
+/// A host that was told the wrong key spec asks for that; the SDK is asked for the one there is.
+fn believed(command: &str, request: &[u8], told: &Told, key: &RogueKey) -> Result<Vec<u8>> {
+    if command != "generate-signature" || told.switch != Break::WrongKeySpec {
+        return Ok(request.to_vec());
+    }
+    let spec = key.public_key().spec();
+    let mut request: GenerateSignatureRequest = serde_json::from_slice(request)?;
+    request.key_spec = spec.to_string();
+    request.hash_algorithm = spec.hash_algorithm().to_string();
+    Ok(serde_json::to_vec(&request)?)
 }
 
 fn sent_signature(request: &[u8], key: &RogueKey) -> Result<Vec<u8>> {

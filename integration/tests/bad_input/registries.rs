@@ -21,8 +21,10 @@ const MIB: usize = 1024 * 1024;
 /// Registry, disk and network are the infrastructure.
 const INFRASTRUCTURE: i32 = 3;
 
+type Test = fn(&World) -> Result<()>;
+
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
-    let tests: [(&str, fn(&World) -> Result<()>); 11] = [
+    let tests: [(&str, Test); 11] = [
         ("wrong-digest", wrong_digest),
         ("wrong-digest-by-tag", wrong_digest_by_tag),
         ("manifest-of-5-mib", large_manifest),

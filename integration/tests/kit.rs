@@ -1,0 +1,236 @@
+//! All test vectors against softkey and pkcs11 with every key spec over both transports, and against our host.
+//!
+//! At the end stands one line per rule. A rule that is about another key spec is a visible skip of that line; a vector
+//! that no key at all could be tried with fails.
+
+#![expect(clippy::disallowed_methods, reason = "the test starts the kit")]
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Result, ensure};
+use libtest_mimic::{Arguments, Trial};
+use prokura_integration::key;
+use prokura_integration::kit::{
+    Outcome, Subject, Verdict, check_host, check_plugin, load, vectors_directory,
+};
+use prokura_integration::program::{executable, output};
+use prokura_integration::rogue::Break;
+use prokura_integration::suite::trial;
+use prokura_integration::world::World;
+use prokura_plugin::KeySpec;
+use prokura_plugin::message::PluginConfig;
+use prokura_plugin::vector::{Transport, Vector};
+
+/// All verdicts so far, each with who was under test.
+type Told = Arc<Mutex<Vec<(String, Verdict)>>>;
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::from_args();
+    let world = Arc::new(World::new()?);
+    let vectors = Arc::new(load(&vectors_directory())?);
+    let told = Told::default();
+    let mut trials = Vec::new();
+    for vault in ["softkey", "softhsm"] {
+        for spec in KeySpec::ALL {
+            for transport in [Transport::Stdio, Transport::Grpc] {
+                let (world, vectors, told) = (Arc::clone(&world), Arc::clone(&vectors), Arc::clone(&told));
+                let name = format!("{vault}::{spec}::{}", format!("{transport:?}").to_lowercase());
+                trials.push(trial(name.clone(), move || {
+                    let subject = subject(&world, vault, spec)?;
+                    settle(&told, &name, check_plugin(&subject, &vectors, transport)?)
+                }));
+            }
+        }
+    }
+    let (host_vectors, host_told) = (Arc::clone(&vectors), Arc::clone(&told));
+    trials.push(trial("host", move || settle(&host_told, "host", check_host(&host_vectors)?)));
+    trials.extend(rogues(&world, &vectors));
+    let (by_hand, many) = (Arc::clone(&world), Arc::clone(&vectors));
+    trials.push(trial("the_command_tells_by_its_exit_code", move || command(&by_hand)));
+    trials.push(trial("there_are_enough_vectors", move || enough(&many)));
+    let whole = arguments.filter.is_none() && !arguments.list;
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let untried = report(&told, &vectors)?;
+    if whole && !untried.is_empty() {
+        writeln!(std::io::stderr(), "no key could be tried with {}", untried.join(", "))?;
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(conclusion.exit_code())
+}
+
+fn subject(world: &World, vault: &str, spec: KeySpec) -> Result<Subject> {
+    let program = |name: &str| executable(&format!("notation-{name}"));
+    let entry = |name: &str, path: PathBuf| (name.to_owned(), path.display().to_string());
+    if vault == "softkey" {
+        let config: PluginConfig = [entry("dir", world.keys.directory.clone())].into_iter().collect();
+        return Ok(Subject {
+            program: program("softkey")?,
+            key_id: key::id(spec),
+            config,
+            environment: Vec::new(),
+        });
+    }
+    let token = world.token(vault)?;
+    let config: PluginConfig = [entry("ca_certs", token.root.clone())].into_iter().collect();
+    let environment = vec![(token.environment.0.to_owned(), token.environment.1.clone())];
+    Ok(Subject { program: program("pkcs11")?, key_id: token.key_uri(spec), config, environment })
+}
+
+/// Keeps the verdicts for the report; a broken rule fails the test.
+fn settle(told: &Told, name: &str, verdicts: Vec<Verdict>) -> Result<()> {
+    let broken: Vec<String> = verdicts
+        .iter()
+        .filter(|verdict| matches!(verdict.outcome, Outcome::Broken(_)))
+        .map(ToString::to_string)
+        .collect();
+    if let Ok(mut told) = told.lock() {
+        told.extend(verdicts.into_iter().map(|verdict| (name.to_owned(), verdict)));
+    }
+    ensure!(broken.is_empty(), "{} rules are broken:\n{}", broken.len(), broken.join("\n"));
+    Ok(())
+}
+
+/// One line per rule and side: kept by how many keys, skipped for how many, or broken. Returns the vectors that were
+/// skipped by all.
+fn report(told: &Told, vectors: &[Vector]) -> Result<Vec<String>> {
+    #[derive(Default)]
+    struct Line {
+        comment: String,
+        kept: usize,
+        skipped: usize,
+        broken: Vec<String>,
+    }
+    let mut lines: BTreeMap<(String, &str, String), Line> = BTreeMap::new();
+    for (name, verdict) in told.lock().map(|told| told.clone()).unwrap_or_default() {
+        let line = lines.entry((verdict.rule, verdict.side, verdict.vector)).or_default();
+        line.comment = verdict.comment;
+        match verdict.outcome {
+            Outcome::Kept => line.kept += 1,
+            Outcome::Skipped(_) => line.skipped += 1,
+            Outcome::Broken(_) => line.broken.push(name),
+        }
+    }
+    let mut stdout = std::io::stdout().lock();
+    for ((rule, side, _), Line { comment, kept, skipped, broken }) in &lines {
+        let word = match (broken.is_empty(), *kept) {
+            (false, _) => "FAIL",
+            (true, 0) => "skip",
+            (true, _) => "ok",
+        };
+        let by = if broken.is_empty() { String::new() } else { format!(": broken by {}", broken.join(", ")) };
+        let other = if *skipped == 0 { String::new() } else { format!(", {skipped} not about them") };
+        writeln!(stdout, "{word:<5} {rule:<10} {side:<5}  {comment} ({kept} keys{other}){by}")?;
+    }
+    let tried = |vector: &Vector| {
+        lines.iter().any(|((_, _, name), line)| *name == vector.name && line.skipped == 0)
+            || lines
+                .iter()
+                .any(|((_, _, name), line)| *name == vector.name && line.kept + line.broken.len() > 0)
+    };
+    Ok(vectors.iter().filter(|vector| !tried(vector)).map(|vector| vector.name.clone()).collect())
+}
+
+/// A kit that never fails is none: it must notice what the rogue does.
+fn rogues(world: &Arc<World>, vectors: &Arc<Vec<Vector>>) -> Vec<Trial> {
+    let stdio = [
+        Break::Banner,
+        Break::TrailingText,
+        Break::OtherKeyId,
+        Break::OtherKeyIdDescribed,
+        Break::UnknownKeySpec,
+        Break::SignatureByAnotherKey,
+        Break::TruncatedSignature,
+        Break::DerSignature,
+        Break::HashedTwice,
+        Break::WrongSigningAlgorithm,
+        Break::MissingSigningAlgorithm,
+        Break::NoChain,
+        Break::NoRoot,
+        Break::WrongOrder,
+        Break::CaAsLeaf,
+        Break::OtherName,
+        Break::EmptyVersion,
+        Break::OtherContractVersion,
+        Break::UnknownErrorCode,
+    ];
+    let grpc = [
+        Break::OtherKeyId,
+        Break::SignatureByAnotherKey,
+        Break::DerSignature,
+        Break::WrongSigningAlgorithm,
+        Break::KeyRotates,
+        Break::GrpcWrongReadyLine,
+        Break::GrpcNoSocket,
+        Break::GrpcNeverStops,
+    ];
+    let stdio = stdio.into_iter().map(|switch| (switch, Transport::Stdio));
+    let grpc = grpc.into_iter().map(|switch| (switch, Transport::Grpc));
+    let mut trials = Vec::new();
+    for (switch, transport) in stdio.chain(grpc) {
+        let (world, vectors) = (Arc::clone(world), Arc::clone(vectors));
+        let name = format!("the_kit_notices::{}::{transport:?}", switch.name()).to_lowercase();
+        trials.push(trial(name, move || {
+            let subject = rogue(&world, switch, transport)?;
+            let verdicts = match check_plugin(&subject, &vectors, transport) {
+                Ok(verdicts) => verdicts,
+                // It says that it cannot even begin.
+                Err(error) => return noticed(&format!("{error:#}")),
+            };
+            let broken = verdicts.iter().find(|verdict| matches!(verdict.outcome, Outcome::Broken(_)));
+            ensure!(broken.is_some(), "the kit found nothing wrong with {}", switch.name());
+            Ok(())
+        }));
+    }
+    trials
+}
+
+fn noticed(error: &str) -> Result<()> {
+    ensure!(error.contains("does not describe its key"), "{error}");
+    Ok(())
+}
+
+/// The rogue under its own name in a directory of its own, where it keeps what it was told.
+fn rogue(world: &World, switch: Break, transport: Transport) -> Result<Subject> {
+    let directory = world.home.path().join(format!("kit-{}-{transport:?}", switch.name()));
+    std::fs::create_dir_all(&directory)?;
+    let program = directory.join("notation-rogue");
+    std::fs::copy(executable("rogue")?, &program)?;
+    let entry = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let transport = if transport == Transport::Grpc { "grpc" } else { "stdio" };
+    let config: PluginConfig =
+        [entry("break", &switch.name()), entry("transport", transport)].into_iter().collect();
+    Ok(Subject { program, key_id: "rogue-key".to_owned(), config, environment: Vec::new() })
+}
+
+/// What a vendor would type.
+fn command(world: &World) -> Result<()> {
+    let config = format!("dir={}", world.keys.directory.display());
+    let arguments = ["--key-id", "ec-256", "--plugin-config", &config];
+    let run = output(Command::new(executable("kit")?).arg(executable("notation-softkey")?).args(arguments))?;
+    let said = run.ok()?;
+    ensure!(said.contains("\nok ") && said.contains(" 0 broken"), "{said}");
+
+    let rogue = rogue(world, Break::DerSignature, Transport::Stdio)?;
+    let mut kit = Command::new(executable("kit")?);
+    kit.arg(rogue.program).args(["--key-id", "k", "--plugin-config", "break=der-signature"]);
+    let run = output(kit.args(["--transport", "stdio", "--json"]))?;
+    ensure!(run.code == Some(1), "{run:?}");
+    let broken = run.stdout.lines().filter(|line| line.contains(r#""result":"broken""#)).count();
+    ensure!(broken > 0, "{}", run.stdout);
+
+    let run = output(Command::new(executable("kit")?).args(["/nowhere/notation-x", "--key-id", "k"]))?;
+    ensure!(run.code == Some(2) && run.stderr.contains("/nowhere/notation-x"), "{run:?}");
+    Ok(())
+}
+
+fn enough(vectors: &[Vector]) -> Result<()> {
+    use prokura_plugin::vector::Direction;
+    let of = |direction| vectors.iter().filter(|vector| vector.direction == direction).count();
+    let (plugin, host) = (of(Direction::Plugin), of(Direction::Host));
+    ensure!(plugin + host >= 30 && plugin >= 10 && host >= 10, "{plugin} for plugins and {host} for hosts");
+    Ok(())
+}
