@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use prokura_registry::{
     CredentialStores, Credentials, Descriptor, Digest, LayoutReference, ProxySettings, RegistryReference,
-    RemoteOptions, Repository, Secret, Selector, is_localhost,
+    RemoteOptions, Repository, Selector, is_localhost,
 };
 
 use crate::cli::options::RegistryOptions;
@@ -152,8 +152,9 @@ impl<'a> Finder<'a> {
         match reference {
             Reference::Layout(layout, _) => Ok(Repository::layout(layout.path())?),
             Reference::Registry(reference, _) => {
-                let options =
-                    remote_options(reference.registry(), self.registry, self.config, self.scene.context)?;
+                let context = self.scene.context;
+                let mut options = remote_options(reference.registry(), self.registry, self.config, context)?;
+                options.credentials = credentials(self.registry, context)?;
                 Ok(Repository::remote(reference, options)?)
             }
         }
@@ -184,10 +185,10 @@ impl TagWarning {
     }
 }
 
-/// How `registry` is spoken to.
+/// How `registry` is spoken to, without credentials.
 ///
 /// # Errors
-/// If the CA file cannot be read, or a user name comes without a password.
+/// If the CA file cannot be read.
 pub(crate) fn remote_options(
     registry: &str,
     options: &RegistryOptions,
@@ -197,7 +198,6 @@ pub(crate) fn remote_options(
     let mut remote = RemoteOptions::new(AGENT);
     remote.plain_http =
         options.insecure_registry || config.is_insecure(registry) || is_notations_localhost(registry);
-    remote.credentials = credentials(options, context)?;
     remote.proxy =
         if is_localhost(registry) { ProxySettings::default() } else { proxy(&context.environment) };
     if let Some(path) = &options.ca_file {
@@ -214,32 +214,14 @@ fn is_notations_localhost(registry: &str) -> bool {
 
 /// Flags, then environment, then the stores; a password without a user name is a token, as in `notation`.
 fn credentials(options: &RegistryOptions, context: &Context) -> Result<Credentials, Failure> {
-    match given_credentials(options, context)? {
-        Some(credentials) => Ok(credentials),
-        None => Ok(Credentials::Stores(credential_stores(context))),
-    }
-}
-
-/// Credentials from flags and environment, if there are any.
-///
-/// # Errors
-/// If there is a user name without a password.
-pub(crate) fn given_credentials(
-    options: &RegistryOptions,
-    context: &Context,
-) -> Result<Option<Credentials>, Failure> {
-    let or_variable = |flag: &Option<String>, name| {
-        flag.clone()
-            .or_else(|| context.environment.text(name).map(str::to_owned))
-            .filter(|text| !text.is_empty())
-    };
-    let username = or_variable(&options.username, "NOTATION_USERNAME");
-    let password = or_variable(&options.password, "NOTATION_PASSWORD");
+    let environment = &context.environment;
+    let username = options.username.as_deref().filter(|name| !name.is_empty()).or(environment.username());
+    let password = options.password.as_ref().filter(|p| !p.is_empty()).or(environment.password());
     match (username, password) {
-        (None, None) => Ok(None),
-        (None, Some(token)) => Ok(Some(Credentials::IdentityToken(Secret::new(token)))),
+        (None, None) => Ok(Credentials::Stores(credential_stores(context))),
+        (None, Some(token)) => Ok(Credentials::IdentityToken(token.secret())),
         (Some(username), Some(password)) => {
-            Ok(Some(Credentials::Basic { username, password: Secret::new(password) }))
+            Ok(Credentials::Basic { username: username.to_owned(), password: password.secret() })
         }
         (Some(username), None) => Err(Failure::usage(format!(
             "a user name {username:?} was given without a password; set NOTATION_PASSWORD or log in with \

@@ -47,15 +47,16 @@ Environment:
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct GlobalOptions {
     /// Log what is done to standard error; no secret is logged
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "General options")]
     pub(crate) debug: bool,
 
     /// Log the larger steps to standard error
-    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    #[arg(short, long, global = true, action = ArgAction::SetTrue, help_heading = "General options")]
     pub(crate) verbose: bool,
 
     /// How the result is written to standard output
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT",
+          help_heading = "General options")]
     pub(crate) output: Format,
 }
 

@@ -6,20 +6,35 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::directories::Directories;
+use crate::password::Password;
 
-/// The environment as it was at the start.
+/// The environment as it was at the start. The registry credentials are kept apart, so that no child process gets them.
 #[derive(Clone, Default)]
-pub(crate) struct Environment(Vec<(OsString, OsString)>);
+pub(crate) struct Environment {
+    variables: Vec<(OsString, OsString)>,
+    username: Option<String>,
+    password: Option<Password>,
+}
 
 impl Environment {
     /// Takes the variables the binary read.
     pub(crate) fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        Self(variables.into_iter().collect())
+        let mut environment = Self::default();
+        for (name, value) in variables {
+            if name == "NOTATION_USERNAME" {
+                environment.username = value.into_string().ok();
+            } else if name == "NOTATION_PASSWORD" {
+                environment.password = value.into_string().ok().map(Password::new);
+            } else {
+                environment.variables.push((name, value));
+            }
+        }
+        environment
     }
 
     /// The value of a variable; an empty one counts as none, as everywhere in `notation`.
     pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
-        let found = self.0.iter().find(|(key, _)| key == name);
+        let found = self.variables.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_os_str()).filter(|value| !value.is_empty())
     }
 
@@ -28,17 +43,27 @@ impl Environment {
         self.variable(name).and_then(OsStr::to_str)
     }
 
-    /// All variables but the registry credentials, which no child process needs.
-    pub(crate) fn without_credentials(&self) -> Vec<(OsString, OsString)> {
-        let secret = |key: &OsString| key == "NOTATION_USERNAME" || key == "NOTATION_PASSWORD";
-        self.0.iter().filter(|(key, _)| !secret(key)).cloned().collect()
+    /// `NOTATION_USERNAME`.
+    pub(crate) fn username(&self) -> Option<&str> {
+        self.username.as_deref().filter(|name| !name.is_empty())
     }
 
-    /// The same environment with some variables set.
-    pub(crate) fn with(&self, variables: &[(&str, &OsStr)]) -> Self {
-        let kept = self.0.iter().filter(|(key, _)| !variables.iter().any(|(name, _)| key == name)).cloned();
-        let set = variables.iter().map(|(name, value)| (OsString::from(name), (*value).to_owned()));
-        Self(kept.chain(set).collect())
+    /// `NOTATION_PASSWORD`.
+    pub(crate) fn password(&self) -> Option<&Password> {
+        self.password.as_ref().filter(|password| !password.is_empty())
+    }
+
+    /// All variables but the registry credentials, for plugins.
+    pub(crate) fn for_plugins(&self) -> Vec<(OsString, OsString)> {
+        self.variables.clone()
+    }
+
+    /// The same environment with a variable set.
+    pub(crate) fn with(&self, name: &str, value: &OsStr) -> Self {
+        let mut environment = self.clone();
+        environment.variables.retain(|(key, _)| key != name);
+        environment.variables.push((name.into(), value.to_owned()));
+        environment
     }
 }
 
@@ -100,9 +125,9 @@ mod tests {
     #[test]
     fn credentials_never_reach_children() {
         let all = environment(&[("NOTATION_USERNAME", "u"), ("NOTATION_PASSWORD", "p"), ("PATH", "/bin")]);
-        let kept = all.without_credentials();
-        assert_eq!(kept, [("PATH".into(), "/bin".into())]);
-        assert_eq!(all.text("NOTATION_PASSWORD"), Some("p"));
+        assert_eq!(all.for_plugins(), [("PATH".into(), "/bin".into())]);
+        assert_eq!(all.text("NOTATION_PASSWORD"), None);
+        assert_eq!((all.username(), all.password().is_some()), (Some("u"), true));
     }
 
     #[test]
@@ -116,7 +141,7 @@ mod tests {
 
     #[test]
     fn setting_a_variable_replaces_it() {
-        let changed = environment(&[("A", "1"), ("B", "2")]).with(&[("A", OsStr::new("3"))]);
+        let changed = environment(&[("A", "1"), ("B", "2")]).with("A", OsStr::new("3"));
         assert_eq!((changed.text("A"), changed.text("B")), (Some("3"), Some("2")));
     }
 }

@@ -19,6 +19,7 @@ mod inspection;
 mod limits;
 mod log;
 mod output;
+mod password;
 mod progress;
 mod prompt;
 mod signing;
@@ -79,13 +80,18 @@ fn run(cli: Cli, context: &Context, output: &mut Output<'_>) -> Option<Result<()
         Ok(runtime) => runtime,
         Err(error) => return Some(Err(Failure::new(Exit::Infrastructure, error))),
     };
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         tokio::select! {
             biased;
             result = verb::run(cli, context, output) => Some(result),
             Ok(()) = tokio::signal::ctrl_c() => None,
         }
-    })
+    });
+    if result.is_none() {
+        // A thread that still waits for an answer on standard input must not keep the process.
+        runtime.shutdown_background();
+    }
+    result
 }
 
 fn fail(failure: &Failure, output: &mut Output<'_>) -> ExitCode {

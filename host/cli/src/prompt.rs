@@ -8,24 +8,30 @@ use crate::context::Terminals;
 use crate::exit::Failure;
 use crate::limits::ANSWER_BYTES_MAX;
 use crate::output::{Format, Output, Report};
-
-/// A secret the user gave: no `Debug`, no `Clone`, wiped when dropped.
-pub(crate) type Secret = zeroize::Zeroizing<String>;
+use crate::password::Password;
 
 /// Asks `question [y/N]`. Only `y` and `yes` mean yes; anything else is reported as a cancelled operation. The end
 /// of standard input means no, silently, as in `notation`.
 ///
 /// # Errors
 /// If standard input cannot be read.
-pub(crate) fn confirm(output: &mut Output<'_>, question: &str) -> Result<bool, Failure> {
+pub(crate) async fn confirm(output: &mut Output<'_>, question: &str) -> Result<bool, Failure> {
     output.ask(&format!("{question} [y/N] "))?;
-    let answer = read_line(&mut io::stdin().lock())?;
+    let answer = waiting(|| read_line(&mut io::stdin().lock())).await?;
     match answer.as_deref().map(str::to_ascii_lowercase).as_deref() {
         Some("y" | "yes") => return Ok(true),
         None if output.format() == Format::Text => {}
         _ => output.report(&Cancelled { cancelled: true })?,
     }
     Ok(false)
+}
+
+/// Waits for the user on another thread, so that Ctrl-C is heard meanwhile.
+async fn waiting<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let joined = tokio::task::spawn_blocking(read).await;
+    joined.map_err(|error| Failure::infrastructure(error.to_string()))?
 }
 
 /// JSON of a command that the user stopped at its question: `{cancelled: true}`.
@@ -44,34 +50,45 @@ impl Report for Cancelled {
 ///
 /// # Errors
 /// If standard input cannot be read.
-pub(crate) fn user_name() -> Result<String, Failure> {
-    let mut err = io::stderr().lock();
+pub(crate) async fn user_name() -> Result<String, Failure> {
+    let mut err = io::stderr();
     let _ = write!(err, "Username: ").and_then(|()| err.flush());
-    Ok(read_line(&mut io::stdin().lock())?.unwrap_or_default().trim().to_owned())
+    let answer = waiting(|| read_line(&mut io::stdin().lock())).await?;
+    Ok(answer.unwrap_or_default().trim().to_owned())
 }
 
 /// Asks for a password, without echo on a terminal.
 ///
 /// # Errors
 /// If there is nothing to read from.
-pub(crate) fn password(what: &str, terminals: Terminals) -> Result<Secret, Failure> {
+pub(crate) async fn password(what: &'static str, terminals: Terminals) -> Result<Password, Failure> {
     if !terminals.stdin {
-        return password_from_input();
+        return password_from_input().await;
     }
-    let answer = rpassword::prompt_password(format!("{what}: "));
-    answer.map(Secret::new).map_err(|error| Failure::usage(format!("cannot read the password: {error}")))
+    waiting(move || {
+        let answer = rpassword::prompt_password(format!("{what}: "));
+        answer
+            .map(Password::new)
+            .map_err(|error| Failure::usage(format!("cannot read the password: {error}")))
+    })
+    .await
 }
 
 /// Reads all of standard input as a password; one line end at its end is dropped.
 ///
 /// # Errors
 /// If it cannot be read, is too long, or no UTF-8.
-pub(crate) fn password_from_input() -> Result<Secret, Failure> {
-    let mut text = Secret::new(String::new());
-    let read = io::stdin().lock().take(ANSWER_BYTES_MAX).read_to_string(&mut text);
-    read.map_err(|error| Failure::usage(format!("cannot read the password from standard input: {error}")))?;
-    let trimmed = text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
-    Ok(Secret::new(trimmed.to_owned()))
+pub(crate) async fn password_from_input() -> Result<Password, Failure> {
+    waiting(|| {
+        let mut text = zeroize::Zeroizing::new(String::new());
+        let read = io::stdin().lock().take(ANSWER_BYTES_MAX).read_to_string(&mut text);
+        read.map_err(|error| {
+            Failure::usage(format!("cannot read the password from standard input: {error}"))
+        })?;
+        let trimmed = text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
+        Ok(Password::new(trimmed.to_owned()))
+    })
+    .await
 }
 
 fn read_line(input: &mut impl Read) -> Result<Option<String>, Failure> {

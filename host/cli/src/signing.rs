@@ -27,7 +27,7 @@ pub(crate) fn plugin_directory(context: &Context) -> PluginDirectory {
 
 /// How plugins are run for this command.
 pub(crate) fn plugin_options(context: &Context) -> PluginOptions {
-    PluginOptions::new(context.environment.without_credentials())
+    PluginOptions::new(context.environment.for_plugins())
 }
 
 /// Everything that is the same for all signatures of a run.

@@ -134,9 +134,7 @@ impl Lock {
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
-    if let Some(directory) = path.parent() {
-        private_directory(directory)?;
-    }
+    private_directory(directory_of(path))?;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -152,7 +150,7 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     private_directory(directory)?;
     let mut file = tempfile::Builder::new().prefix(".prokura-").tempfile_in(directory)?;
     file.write_all(bytes)?;
@@ -164,13 +162,15 @@ fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::Na
 
 /// A rename is durable once the directory is.
 fn flush_directory(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// The directory a path is in; for a bare file name the working directory.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn private_directory(path: &Path) -> io::Result<()> {
-    if path.as_os_str().is_empty() {
-        return Ok(());
-    }
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -226,6 +226,13 @@ mod tests {
         let error = create(&path, b"3", 0o600).unwrap_err();
         assert!(error.to_string().contains("already exists"), "{error}");
         assert_eq!(read(&path, 10).unwrap().unwrap(), b"22");
+    }
+
+    #[test]
+    fn a_bare_file_name_is_in_the_working_directory() {
+        assert_eq!(directory_of(Path::new("f.sig")), Path::new("."));
+        assert_eq!(directory_of(Path::new("a/f.sig")), Path::new("a"));
+        assert_eq!(directory_of(Path::new("/f.sig")), Path::new("/"));
     }
 
     #[test]

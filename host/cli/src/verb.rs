@@ -46,7 +46,7 @@ pub(crate) async fn run(cli: Cli, context: &Context, output: &mut Output<'_>) ->
     match cli.command {
         Command::Key(command) => key::run(&command, &scene, output),
         Command::Certificate(command) => certificate::run(&command, &scene, output).await,
-        Command::Policy(command) => policy::run(&command, &scene, output),
+        Command::Policy(command) => policy::run(&command, &scene, output).await,
         Command::Plugin(PluginCommand::List) => plugin::list(&scene, output).await,
         Command::Version => version::run(output),
         Command::Completion(options) => completion::run(&options, output),

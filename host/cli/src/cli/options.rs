@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use prokura_plugin::{KeyId, PluginName};
 
+use crate::password::Password;
+
 use super::value::{GoDuration, KeyValue, parse_count, parse_deadline, parse_expiry, parse_key_id};
 
 /// Which key signs, and in which format.
@@ -62,21 +64,21 @@ pub(crate) enum SignatureFormat {
 #[derive(Args, Clone)]
 pub(crate) struct RegistryOptions {
     /// User name for the registry [env: NOTATION_USERNAME]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, help_heading = "Registry options", value_name = "NAME")]
     pub(crate) username: Option<String>,
 
     /// Password or token for the registry [env: NOTATION_PASSWORD]. Visible to other users of this machine: prefer
     /// the environment variable or `prokura login --password-stdin`
-    #[arg(short, long, value_name = "PASSWORD")]
-    pub(crate) password: Option<String>,
+    #[arg(short, long, help_heading = "Registry options", value_name = "PASSWORD")]
+    pub(crate) password: Option<Password>,
 
     /// Use plain HTTP; without it only localhost and the insecureRegistries of config.json are reached that way
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
+    #[arg(long, help_heading = "Registry options", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
           hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     pub(crate) insecure_registry: bool,
 
     /// PEM file with CA certificates to trust for this registry, besides those of the system
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Registry options", value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
 }
 

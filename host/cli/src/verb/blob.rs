@@ -32,9 +32,9 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     match command {
         BlobCommand::Sign(options) => sign(options, scene, output).await,
-        BlobCommand::Verify(options) => verify(options, scene, output),
+        BlobCommand::Verify(options) => verify(options, scene, output).await,
         BlobCommand::Inspect(options) => inspect(options, output),
-        BlobCommand::Policy(command) => super::policy::run_blob(command, scene, output),
+        BlobCommand::Policy(command) => super::policy::run_blob(command, scene, output).await,
     }
 }
 
@@ -89,7 +89,8 @@ async fn sign_with(
     if signature_path.symlink_metadata().is_ok() {
         if options.force {
             output.warn("existing signature file will be overwritten");
-        } else if !prompt::confirm(output, "The signature file already exists, do you want to overwrite it?")?
+        } else if !prompt::confirm(output, "The signature file already exists, do you want to overwrite it?")
+            .await?
         {
             return Ok(None);
         }
@@ -178,7 +179,11 @@ impl Report for Verification<'_> {
     }
 }
 
-fn verify(options: &BlobVerifyOptions, scene: &Scene<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
+async fn verify(
+    options: &BlobVerifyOptions,
+    scene: &Scene<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
     let missing = "missing path to the blob artifact: use `prokura blob verify --help` to see what parameters are \
                    required";
     let path = only(&options.paths, missing, "files")?;
@@ -196,7 +201,7 @@ fn verify(options: &BlobVerifyOptions, scene: &Scene<'_>, output: &mut Output<'_
     // its reason; which hash is compared then does not matter.
     let hash = ParsedEnvelope::parse(format, &envelope)
         .map_or(HashAlgorithm::Sha256, |parsed| hash_of(parsed.content().algorithm));
-    let measured = measure(path, hash)?;
+    let measured = measured(path, hash, scene).await?;
     let outcome = verify_signature(&VerifyInput {
         media_type: format.media_type(),
         envelope: &envelope,
@@ -238,10 +243,11 @@ fn conclude(
     }
     match outcome.failure() {
         Some(check) if result == Verdict::Refused => Err(Failure::refused(format!(
-            "signature verification failed: provided signature verification failed against blob {}: {}: {}",
-            shown(path),
+            "signature verification failed: {}: {} (file {}, signature {})",
             check.check_type,
-            check.explanation()
+            check.explanation(),
+            shown(path),
+            shown(signature_path)
         ))),
         _ => Ok(()),
     }

@@ -27,9 +27,9 @@ pub(crate) async fn run(
         CertificateCommand::Add(options) => add(options, scene, output),
         CertificateCommand::List(options) => list(options, scene, output),
         CertificateCommand::Show(options) => show(options, scene, output),
-        CertificateCommand::Delete(options) => delete(options, scene, output),
+        CertificateCommand::Delete(options) => delete(options, scene, output).await,
         CertificateCommand::GenerateTest(options) => super::generate_test::run(options, scene, output).await,
-        CertificateCommand::CleanupTest(options) => super::cleanup_test::run(options, scene, output),
+        CertificateCommand::CleanupTest(options) => super::cleanup_test::run(options, scene, output).await,
     }
 }
 
@@ -215,7 +215,7 @@ impl Report for Deleted<'_> {
     }
 }
 
-fn delete(
+async fn delete(
     options: &CertificateDeleteOptions,
     scene: &Scene<'_>,
     output: &mut Output<'_>,
@@ -227,7 +227,7 @@ fn delete(
         let question = format!(
             "Are you sure you want to delete all certificates in {store:?} of type \"{store_type}\"?"
         );
-        if !options.yes && !prompt::confirm(output, &question)? {
+        if !options.yes && !prompt::confirm(output, &question).await? {
             return Ok(());
         }
         let deleted = trust_store
@@ -239,7 +239,7 @@ fn delete(
                    delete all certificates in the given named trust store";
     let file = only(&options.names, missing, "certificate file names")?;
     let question = format!("Are you sure you want to delete {file:?} in {store:?} of type \"{store_type}\"?");
-    if !options.yes && !prompt::confirm(output, &question)? {
+    if !options.yes && !prompt::confirm(output, &question).await? {
         return Ok(());
     }
     let deleted = trust_store

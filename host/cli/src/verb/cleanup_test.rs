@@ -30,7 +30,7 @@ impl Report for Cleaned<'_> {
 }
 
 /// Removes certificate, entry and files of a test key. What is not there is told, not an error.
-pub(crate) fn run(
+pub(crate) async fn run(
     options: &CleanupTestOptions,
     scene: &Scene<'_>,
     output: &mut Output<'_>,
@@ -40,7 +40,7 @@ pub(crate) fn run(
         return Err(Failure::usage("certificate common name must follow [a-zA-Z0-9_.-]+ format"));
     }
     let (key_path, cert_path) = scene.context.directories.local_key(name);
-    if !options.yes && !prompt::confirm(output, &question(name, &key_path, &cert_path))? {
+    if !options.yes && !prompt::confirm(output, &question(name, &key_path, &cert_path)).await? {
         return Ok(());
     }
     let done = vec![

@@ -56,8 +56,7 @@ fn add(options: &KeyAddOptions, scene: &Scene<'_>, output: &mut Output<'_>) -> R
 /// Names under which plugins take secrets that should not lie in a file everybody copies around.
 fn sounds_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let is_place = ["source", "file", "path", "env"].iter().any(|place| name.contains(place));
-    !is_place && ["pin", "password", "secret", "token_value", "passphrase"].iter().any(|word| name == *word)
+    ["pin", "password", "passphrase", "secret"].contains(&name.as_str())
 }
 
 fn update(options: &KeyUpdateOptions, scene: &Scene<'_>, output: &mut Output<'_>) -> Result<(), Failure> {

@@ -2,15 +2,16 @@
 
 use std::io::{self, Write};
 
-use prokura_registry::{Credentials, Secret, check_login};
+use prokura_registry::{Credentials, check_login};
 use serde::Serialize;
 
 use super::{Scene, only};
-use crate::artifact::{credential_stores, given_credentials, remote_options};
+use crate::artifact::{credential_stores, remote_options};
 use crate::cli::registry::{LoginOptions, LogoutOptions};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::output::{Output, Report};
+use crate::password::Password;
 use crate::prompt;
 
 /// JSON of `login` and `logout`: `{registry, action}`.
@@ -28,6 +29,9 @@ impl Report for Done<'_> {
     }
 }
 
+/// The user name under which docker's credential helpers keep a token.
+const TOKEN_USER: &str = "<token>";
+
 /// Checks credentials with the registry, then stores them.
 pub(crate) async fn login(
     options: &LoginOptions,
@@ -40,16 +44,19 @@ pub(crate) async fn login(
             "a password on the command line is visible to other users of this machine; use --password-stdin",
         );
     }
-    let (username, password) = ask(options, scene)?;
+    let (username, password) = ask(options, scene).await?;
     let config = Config::load(&scene.context.directories)?;
-    let mut anonymous = options.registry.clone();
-    (anonymous.username, anonymous.password) = (None, None);
-    let mut remote = remote_options(registry, &anonymous, &config, scene.context)?;
-    remote.credentials = Credentials::Basic { username: username.clone(), password: copied(&password) };
+    let mut remote = remote_options(registry, &options.registry, &config, scene.context)?;
+    let (user, credentials) = match username.as_str() {
+        "" => (TOKEN_USER, Credentials::IdentityToken(password.secret())),
+        name => (name, Credentials::Basic { username: name.to_owned(), password: password.secret() }),
+    };
+    remote.credentials = credentials;
     let failed = |error| Failure::from(error).during(format!("failed to log in to {registry}"));
     let checking = check_login(registry, remote);
     scene.progress.step("logging in", checking).await.map_err(failed)?;
-    credential_stores(scene.context).store(registry, &username, &password).await.map_err(failed)?;
+    let stores = credential_stores(scene.context);
+    stores.store(registry, user, &password.secret()).await.map_err(failed)?;
     output.report(&Done { registry, action: "login", sentence: "Login Succeeded" })
 }
 
@@ -67,31 +74,25 @@ pub(crate) async fn logout(
     output.report(&Done { registry, action: "logout", sentence: "Logout Succeeded" })
 }
 
-fn ask(options: &LoginOptions, scene: &Scene<'_>) -> Result<(String, Secret), Failure> {
-    let mut given = options.registry.clone();
-    if options.password_stdin {
-        given.password = Some(prompt::password_from_input()?.to_string());
-    }
-    let variable = |name| scene.context.environment.text(name).map(str::to_owned);
-    let username = given.username.clone().or_else(|| variable("NOTATION_USERNAME"));
-    let _ = given_credentials;
-    let password = given.password.or_else(|| variable("NOTATION_PASSWORD")).filter(|text| !text.is_empty());
-    if let Some(password) = password {
-        return Ok((username.unwrap_or_default(), Secret::new(password)));
+async fn ask(options: &LoginOptions, scene: &Scene<'_>) -> Result<(String, Password), Failure> {
+    let environment = &scene.context.environment;
+    let username = options.registry.username.clone().or_else(|| environment.username().map(str::to_owned));
+    let given = if options.password_stdin {
+        Some(prompt::password_from_input().await?)
+    } else {
+        options.registry.password.clone().or_else(|| environment.password().cloned())
+    };
+    if let Some(password) = given.filter(|password| !password.is_empty()) {
+        return Ok((username.unwrap_or_default(), password));
     }
     let username = match username {
         Some(username) => username,
-        None => prompt::user_name()?,
+        None => prompt::user_name().await?,
     };
     let what = if username.is_empty() { "Token" } else { "Password" };
-    let password = prompt::password(what, scene.context.terminals)?;
+    let password = prompt::password(what, scene.context.terminals).await?;
     if password.is_empty() {
         return Err(Failure::usage(format!("{} required", what.to_lowercase())));
     }
-    Ok((username, Secret::new(password.as_str())))
-}
-
-/// One copy goes to the registry, the other to the helper; both are wiped.
-fn copied(secret: &Secret) -> Secret {
-    Secret::new(secret.expose())
+    Ok((username, password))
 }

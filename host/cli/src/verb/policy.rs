@@ -18,26 +18,26 @@ use crate::output::{Format, Output, Report, shown};
 use crate::{prompt, state_file};
 
 /// Runs a verb on the trust policy for OCI artifacts.
-pub(crate) fn run(
+pub(crate) async fn run(
     command: &PolicyCommand,
     scene: &Scene<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     match command {
-        PolicyCommand::Import(options) => import(options, DocumentKind::Oci, scene, output),
+        PolicyCommand::Import(options) => import(options, DocumentKind::Oci, scene, output).await,
         PolicyCommand::Show => show(DocumentKind::Oci, scene, output),
     }
 }
 
 /// Runs a verb on the trust policy for files.
-pub(crate) fn run_blob(
+pub(crate) async fn run_blob(
     command: &BlobPolicyCommand,
     scene: &Scene<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     match command {
-        BlobPolicyCommand::Init(options) => init(options, scene, output),
-        BlobPolicyCommand::Import(options) => import(options, DocumentKind::Blob, scene, output),
+        BlobPolicyCommand::Init(options) => init(options, scene, output).await,
+        BlobPolicyCommand::Import(options) => import(options, DocumentKind::Blob, scene, output).await,
         BlobPolicyCommand::Show => show(DocumentKind::Blob, scene, output),
     }
 }
@@ -77,7 +77,7 @@ impl Report for Written {
     }
 }
 
-fn import(
+async fn import(
     options: &ImportOptions,
     kind: DocumentKind,
     scene: &Scene<'_>,
@@ -100,7 +100,7 @@ fn import(
         })?
         .iter()
         .for_each(|member| output.warn(unknown_member(member)));
-    if !may_replace(kind, options.force, scene, output)? {
+    if !may_replace(kind, options.force, scene, output).await? {
         return Ok(());
     }
     let config = scene.context.directories.config();
@@ -120,7 +120,7 @@ fn report(imported: Imported, sentence: String, output: &mut Output<'_>) -> Resu
     output.report(&Written { path: imported.path, deleted_old, sentence })
 }
 
-fn may_replace(
+async fn may_replace(
     kind: DocumentKind,
     force: bool,
     scene: &Scene<'_>,
@@ -136,7 +136,7 @@ fn may_replace(
     }
     let question =
         format!("The {title} trust policy configuration already exists, do you want to overwrite it?");
-    prompt::confirm(output, &question)
+    prompt::confirm(output, &question).await
 }
 
 /// Checks a document and gives the members that have no effect.
@@ -202,13 +202,13 @@ fn show(kind: DocumentKind, scene: &Scene<'_>, output: &mut Output<'_>) -> Resul
     output.report(&Shown { path: file.path, policy, bytes: file.bytes })
 }
 
-fn init(options: &InitOptions, scene: &Scene<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
+async fn init(options: &InitOptions, scene: &Scene<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
     let config = scene.context.directories.config();
     let path = PolicyFile::path_of(config, DocumentKind::Blob);
     let (stores, identities) = (&options.trust_store, &options.trusted_identity);
     let document = BlobPolicy::initial(&options.name, stores, identities, options.global, &path)
         .map_err(|error| Failure::from(error).during("invalid blob policy"))?;
-    if !may_replace(DocumentKind::Blob, options.force, scene, output)? {
+    if !may_replace(DocumentKind::Blob, options.force, scene, output).await? {
         return Ok(());
     }
     let imported = BlobPolicy::import(config, &document, &path)?;
