@@ -18,7 +18,7 @@
 //! | `GRPC-4` | of `DescribeKey` holds DER certificates, within the limits |
 //! | `GRPC-6` | is HTTP/2 and gRPC, within the limits |
 //!
-//! Source: Notary Project "plugin-extensibility"; `SIG-2` is asked for there and was left out by notation.
+//! The ids are those of plugin-spec/SPEC.md, section 7. Source: Notary Project "plugin-extensibility"; `SIG-2` is asked for there and was left out by notation.
 
 mod envelope;
 mod raw;

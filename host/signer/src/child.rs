@@ -3,7 +3,6 @@
 //! Whatever way a call ends (answer, deadline, flood, the caller going away), the whole process group gets `SIGKILL`.
 //! The group is killed before its leader is reaped: until then the kernel gives the group's id to nobody else.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
@@ -21,9 +20,17 @@ use crate::directory::Executable;
 use crate::environment::Environment;
 use crate::error::{Error, Stream};
 use crate::limits::{BUSY_PAUSE, BUSY_TRIES_MAX, PIPE_GRACE, REAP_GRACE};
-use crate::unfit;
+use crate::unfit::{self, PinnedSha256, Unfit};
 
 const READ_BYTES: usize = 64 * 1024;
+
+/// What is started, with what it may see.
+pub(crate) struct Program {
+    pub(crate) executable: Executable,
+    pub(crate) environment: Environment,
+    /// Compared before each start.
+    pub(crate) pinned_sha256: Option<PinnedSha256>,
+}
 
 /// What one finished process left behind.
 pub(crate) struct Output {
@@ -38,20 +45,18 @@ pub(crate) struct Output {
 /// `NotRunnable` or `System` if it does not start, `TooSlow` after `limit`, `Flooded` if an output exceeds
 /// [`OUTPUT_BYTES_MAX`]. A failure status is no error here.
 pub(crate) async fn run(
-    executable: &Executable,
-    environment: &Environment,
+    program: &Program,
     call: &'static str,
     input: &[u8],
     limit: Duration,
 ) -> Result<Output, Error> {
     let deadline = Instant::now() + limit;
-    let Started { mut group, stdin, stdout, stderr } =
-        start(executable, environment, |_| vec![call.into()]).await?;
+    let Started { mut group, stdin, stdout, stderr } = start(program, |_| vec![call.into()]).await?;
     let mut output = Collected::default();
     let talk = talk(&mut group, (stdin, input), (stdout, stderr), &mut output);
     let ended = tokio::time::timeout_at(deadline, talk).await;
     let status = group.end().await;
-    let plugin = || executable.name().clone();
+    let plugin = || program.executable.name().clone();
     match ended {
         Err(_) => Err(Error::TooSlow { plugin: plugin(), call, limit }),
         Ok(Err(Stopped::Flooded(stream))) => {
@@ -78,17 +83,19 @@ pub(crate) struct Started {
 /// Starts a plugin in a new process group, in a new private directory (mode 0700, removed with the [`Group`]) and with
 /// `environment` alone. `arguments` is told that directory.
 pub(crate) async fn start(
-    executable: &Executable,
-    environment: &Environment,
+    program: &Program,
     arguments: impl FnOnce(&std::path::Path) -> Vec<std::ffi::OsString>,
 ) -> Result<Started, Error> {
-    let system = |what| move |source| Error::System { plugin: executable.name().clone(), what, source };
-    let directory = private_directory(environment).map_err(system("no private directory can be made"))?;
+    let plugin = program.executable.name();
+    let system = |what| move |source| Error::System { plugin: plugin.clone(), what, source };
+    check_pin(program).await?;
+    let directory =
+        private_directory(&program.environment).map_err(system("no private directory can be made"))?;
     let arguments = arguments(directory.path());
     // Listening starts before the process does, so that its end cannot be missed.
     let ends =
         tokio::signal::unix::signal(SignalKind::child()).map_err(system("signals cannot be awaited"))?;
-    let mut child = spawn(executable, environment, &arguments, directory.path()).await?;
+    let mut child = spawn(program, &arguments, directory.path()).await?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     match (id, pipes) {
@@ -184,15 +191,27 @@ const fn signal_name(signal: i32) -> &'static str {
     }
 }
 
+async fn check_pin(program: &Program) -> Result<(), Error> {
+    let Some(pin) = program.pinned_sha256 else { return Ok(()) };
+    let path = program.executable.path().to_owned();
+    let checked = tokio::task::spawn_blocking(move || unfit::check_sha256(&path, pin)).await;
+    let checked = checked.unwrap_or_else(|e| Err(Unfit::Unreadable(io::Error::other(e))));
+    checked.map_err(|reason| not_runnable(&program.executable, reason))
+}
+
+fn not_runnable(executable: &Executable, reason: Unfit) -> Error {
+    Error::NotRunnable { plugin: executable.name().clone(), path: executable.path().to_owned(), reason }
+}
+
 async fn spawn(
-    executable: &Executable,
-    environment: &Environment,
+    program: &Program,
     arguments: &[std::ffi::OsString],
     directory: &std::path::Path,
 ) -> Result<Child, Error> {
+    let executable = &program.executable;
     let mut tries = 1;
     loop {
-        let error = match command(executable.path().as_os_str(), environment, arguments, directory).spawn() {
+        let error = match command(program, arguments, directory).spawn() {
             Ok(child) => return Ok(child),
             Err(error) => error,
         };
@@ -202,26 +221,27 @@ async fn spawn(
             tokio::time::sleep(BUSY_PAUSE).await;
             continue;
         }
-        let plugin = executable.name().clone();
         return Err(match unfit::start_refusal(executable.path(), error) {
-            Ok(reason) => Error::NotRunnable { plugin, path: executable.path().to_owned(), reason },
-            Err(source) => Error::System { plugin, what: "no process can be started", source },
+            Ok(reason) => not_runnable(executable, reason),
+            Err(source) => {
+                let plugin = executable.name().clone();
+                Error::System { plugin, what: "no process can be started", source }
+            }
         });
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
 fn command(
-    program: &OsStr,
-    environment: &Environment,
+    program: &Program,
     arguments: &[std::ffi::OsString],
     directory: &std::path::Path,
 ) -> tokio::process::Command {
-    let mut command = tokio::process::Command::new(program);
+    let mut command = tokio::process::Command::new(program.executable.path());
     command
         .args(arguments)
         .env_clear()
-        .envs(environment.variables().iter().map(|(name, value)| (name, value)))
+        .envs(program.environment.variables().iter().map(|(name, value)| (name, value)))
         .current_dir(directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

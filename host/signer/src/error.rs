@@ -260,10 +260,19 @@ impl Error {
         }
     }
 
-    /// Id of the rule that was broken, if a rule was.
-    pub fn rule(&self) -> Option<&str> {
+    /// Id of the rule that was broken, if a rule was: of the plugin protocol (`META-7`, `SIG-6`) or of certificate
+    /// chains (`CERT-3`).
+    pub fn rule(&self) -> Option<&'static str> {
+        use prokura_envelope::Error as Envelope;
         match self {
             Self::Malformed { rule, .. } => Some(rule),
+            Self::Envelope { source, .. } => match &**source {
+                Envelope::Chain(violation) => Some(violation.rule),
+                Envelope::NoCertificates => Some("CERT-1"),
+                Envelope::WrongSignature { .. } => Some("SIG-6"),
+                Envelope::WrongLeafKey { .. } => Some("CHAIN-2"),
+                _ => None,
+            },
             _ => None,
         }
     }

@@ -13,8 +13,7 @@ use prokura_proto::plugin::v1::plugin_client::PluginClient;
 use tonic::transport::Channel;
 
 use crate::checks::{check_algorithm, check_echo, check_encoding, check_key_spec};
-use crate::directory::Executable;
-use crate::environment::Environment;
+use crate::child::Program;
 use crate::error::{Error, Violation};
 use crate::plugin::KeyReference;
 use crate::sign::{DigestSignature, KeyDescription};
@@ -36,12 +35,12 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Starts `notation-x serve --socket PATH`, waits for its ready line and connects.
-    pub(crate) async fn start(executable: &Executable, environment: &Environment) -> Result<Self, Error> {
-        let (process, channel) = process::start(executable, environment).await?;
+    pub(crate) async fn start(program: &Program) -> Result<Self, Error> {
+        let (process, channel) = process::start(program).await?;
         let client = PluginClient::new(channel)
             .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX);
-        let plugin = executable.name().clone();
+        let plugin = program.executable.name().clone();
         Ok(Self { plugin, client, process: Some(process), is_retired: AtomicBool::new(false) })
     }
 
@@ -65,6 +64,7 @@ impl Serving {
         limit: Duration,
     ) -> Result<KeyDescription, Error> {
         let request = wire::DescribeKeyRequest { key: Some(reference(key)) };
+        check_size(&request)?;
         let mut client = self.client.clone();
         let answer = self
             .call(DESCRIBE_KEY, limit, async move { client.describe_key(timed(request, limit)).await })
@@ -85,6 +85,7 @@ impl Serving {
             hash_algorithm: digest.algorithm().as_str().to_owned(),
             digest: digest.bytes().to_vec(),
         };
+        check_size(&request)?;
         let mut client = self.client.clone();
         let answer = self
             .call(SIGN_DIGEST, limit, async move { client.sign_digest(timed(request, limit)).await })
@@ -126,7 +127,7 @@ impl Serving {
         {
             return Err(died);
         }
-        Err(status::broken(&status).by(&self.plugin, call))
+        Err(status::broken(&self.plugin, call, &status))
     }
 }
 
@@ -143,6 +144,16 @@ fn reference(key: &KeyReference) -> wire::KeyReference {
         key_id: key.key_id().to_string(),
         plugin_config: key.plugin_config().0.clone().into_iter().collect(),
     }
+}
+
+fn check_size(request: &impl prost::Message) -> Result<(), Error> {
+    let found = request.encoded_len();
+    if found <= GRPC_MESSAGE_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::InvalidRequest(format!(
+        "key id and plugin config have {found} bytes, at most {GRPC_MESSAGE_BYTES_MAX} are allowed"
+    )))
 }
 
 fn timed<T>(message: T, limit: Duration) -> tonic::Request<T> {
@@ -257,6 +268,16 @@ mod tests {
             fault(&mut bad);
             assert_eq!(signed(bad, &key(), KeySpec::Ec256).unwrap_err().rule, rule);
         }
+    }
+
+    #[test]
+    fn requests_above_the_limit_are_not_sent() {
+        let config = (0..17).map(|n| (n.to_string(), "v".repeat(64 * 1024))).collect();
+        let large = KeyReference::new("k", config).unwrap();
+        let check = |key: &KeyReference| check_size(&wire::DescribeKeyRequest { key: Some(reference(key)) });
+        assert!(check(&key()).is_ok());
+        let error = check(&large).unwrap_err();
+        assert!(error.to_string().contains("at most 1048576 are allowed; correct the request"), "{error}");
     }
 
     #[test]

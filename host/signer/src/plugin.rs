@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::checks;
+use crate::child::Program;
 use crate::directory::Executable;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -18,7 +19,7 @@ use crate::grpc::Serving;
 use crate::limits::{METADATA_DEADLINE, SIGN_DEADLINE};
 use crate::retry::with_retries;
 use crate::stdio;
-use crate::unfit::{PinnedSha256, check_sha256};
+use crate::unfit::PinnedSha256;
 
 /// Which transport a host wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub struct PluginOptions {
     pub deadline: Duration,
     /// Which transport.
     pub transport: Preference,
-    /// The SHA-256 the executable must have.
+    /// The SHA-256 the executable must have, compared before each start of a process.
     pub pinned_sha256: Option<PinnedSha256>,
 }
 
@@ -112,8 +113,7 @@ impl KeyReference {
 pub struct Plugin(Arc<Inner>);
 
 struct Inner {
-    executable: Executable,
-    environment: Environment,
+    program: Program,
     metadata: Metadata,
     metadata_took: Duration,
     deadline: Duration,
@@ -144,7 +144,7 @@ impl Wire {
 
 impl fmt::Debug for Plugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Plugin").field(&self.0.executable.path()).finish()
+        f.debug_tuple("Plugin").field(&self.0.program.executable.path()).finish()
     }
 }
 
@@ -160,26 +160,25 @@ impl Plugin {
         config: &PluginConfig,
         options: PluginOptions,
     ) -> Result<Self, Error> {
-        check_pin(&executable, options.pinned_sha256).await?;
         let environment = Environment::allowed(&options.environment);
+        let program = Program { executable, environment, pinned_sha256: options.pinned_sha256 };
         let begun = Instant::now();
         let limit = METADATA_DEADLINE.min(options.deadline);
         let request = MetadataRequest { plugin_config: config.clone() };
-        let (program, name) = (&executable, executable.name());
+        let name = program.executable.name();
         let metadata = with_retries(begun + limit, |left| {
             let read = |answer: &[u8]| checks::metadata(answer, name);
-            stdio::call(program, &environment, Command::GetPluginMetadata, &request, left, read)
+            stdio::call(&program, Command::GetPluginMetadata, &request, left, read)
         })
         .await
         .map_err(|error| with_limit(error, limit))?;
-        tracing::debug!(plugin = %name, version = %metadata.version, path = %program.path().display(), "plugin found");
+        tracing::debug!(plugin = %name, version = %metadata.version, path = %program.executable.path().display(), "plugin found");
         Ok(Self(Arc::new(Inner {
             metadata,
             metadata_took: begun.elapsed(),
             deadline: options.deadline,
             transport: options.transport,
-            environment,
-            executable,
+            program,
             grpc: Mutex::new(Grpc::NotStarted),
         })))
     }
@@ -191,12 +190,12 @@ impl Plugin {
 
     /// The plugin's name.
     pub fn name(&self) -> &PluginName {
-        self.0.executable.name()
+        self.0.program.executable.name()
     }
 
     /// Its executable.
     pub fn executable(&self) -> &Executable {
-        &self.0.executable
+        &self.0.program.executable
     }
 
     /// Why stdio is used although the plugin announces gRPC, if that is so.
@@ -235,7 +234,7 @@ impl Plugin {
         deadline: Instant,
         read: impl Fn(&[u8]) -> Result<T, crate::error::Violation>,
     ) -> Result<T, Error> {
-        let call = |left| stdio::call(&self.0.executable, &self.0.environment, command, request, left, &read);
+        let call = |left| stdio::call(&self.0.program, command, request, left, &read);
         with_retries(deadline, call).await.map_err(|error| with_limit(error, self.0.deadline))
     }
 
@@ -259,7 +258,7 @@ impl Plugin {
             }
             Grpc::NotStarted => {}
         }
-        match Serving::start(&self.0.executable, &self.0.environment).await {
+        match Serving::start(&self.0.program).await {
             Ok(serving) => {
                 let serving = Arc::new(serving);
                 *grpc = Grpc::Serving(Arc::clone(&serving));
@@ -278,18 +277,6 @@ impl Plugin {
         let found = format!("{:?}", self.metadata().capabilities);
         Error::Incapable { plugin: self.name().clone(), needed, purpose, found }
     }
-}
-
-async fn check_pin(executable: &Executable, pin: Option<PinnedSha256>) -> Result<(), Error> {
-    let Some(pin) = pin else { return Ok(()) };
-    let path = executable.path().to_owned();
-    let checked = tokio::task::spawn_blocking(move || check_sha256(&path, pin)).await;
-    let checked = checked.unwrap_or_else(|e| Err(crate::unfit::Unfit::Unreadable(std::io::Error::other(e))));
-    checked.map_err(|reason| Error::NotRunnable {
-        plugin: executable.name().clone(),
-        path: executable.path().to_owned(),
-        reason,
-    })
 }
 
 /// A vault that refuses would refuse over stdio too, and a wrong PIN would cost another of its tries.

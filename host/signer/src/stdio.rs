@@ -6,13 +6,12 @@
 
 use std::time::Duration;
 
+use prokura_plugin::PluginName;
 use prokura_plugin::message::Command;
 use serde::Serialize;
 
 use crate::checks;
-use crate::child::{self, Output};
-use crate::directory::Executable;
-use crate::environment::Environment;
+use crate::child::{self, Output, Program};
 use crate::error::{Error, Violation};
 use crate::text;
 
@@ -22,25 +21,24 @@ use crate::text;
 /// Those of [`child::run`]; `Refused` for an error object of the plugin, `Died` for a failure without one, `Malformed`
 /// if `read` refuses the answer.
 pub(crate) async fn call<T>(
-    executable: &Executable,
-    environment: &Environment,
+    program: &Program,
     command: Command,
     request: &impl Serialize,
     limit: Duration,
     read: impl FnOnce(&[u8]) -> Result<T, Violation>,
 ) -> Result<T, Error> {
-    let call = command.as_str();
+    let (plugin, call) = (program.executable.name(), command.as_str());
     let input = serde_json::to_vec(request).map_err(|e| Error::InvalidRequest(e.to_string()))?;
-    let output = child::run(executable, environment, call, &input, limit).await?;
+    let output = child::run(program, call, &input, limit).await?;
     if output.status.success() {
-        return read(&output.stdout).map_err(|violation| violation.by(executable.name(), call));
+        return read(&output.stdout).map_err(|violation| violation.by(plugin, call));
     }
-    Err(failure(executable, call, &output))
+    Err(failure(plugin, call, &output))
 }
 
 /// What a failure status means. A plugin that was killed cannot have meant what it wrote.
-fn failure(executable: &Executable, call: &'static str, output: &Output) -> Error {
-    let plugin = executable.name().clone();
+fn failure(plugin: &PluginName, call: &'static str, output: &Output) -> Error {
+    let plugin = plugin.clone();
     match checks::refusal(&output.stderr) {
         Some(refusal) if output.status.code().is_some() => Error::Refused {
             plugin,

@@ -305,7 +305,12 @@ async fn a_pinned_executable_that_changed_is_not_started() {
     };
     assert_eq!(*named, path);
     let right = PluginOptions { pinned_sha256: Some(found.parse().unwrap()), ..options() };
-    assert!(house.start(right).await.is_ok());
+    let plugin = house.start(right).await.unwrap();
+    // Compared before each start, not only the first.
+    house.script(RAW, "touch \"$traces/started\"");
+    let error = describe_key(&plugin, &key()).await.unwrap_err();
+    assert!(matches!(&error, Error::NotRunnable { reason: Unfit::WrongSha256 { .. }, .. }), "{error}");
+    assert!(!house.path("started").exists());
 }
 
 #[tokio::test]

@@ -18,9 +18,7 @@ use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::checks;
-use crate::child::{self, Group, Started};
-use crate::directory::Executable;
-use crate::environment::Environment;
+use crate::child::{self, Group, Program, Started};
 use crate::error::{Error, Violation};
 use crate::limits::{
     READY_DEADLINE, READY_LINE_BYTES_MAX, SOCKET_PATH_BYTES_MAX, STDERR_TAIL_BYTES_MAX, STOP_GRACE,
@@ -46,18 +44,14 @@ pub(super) struct Process {
 #[derive(Default)]
 struct Tail(Vec<u8>);
 
-pub(super) async fn start(
-    executable: &Executable,
-    environment: &Environment,
-) -> Result<(Process, Channel), Error> {
+pub(super) async fn start(program: &Program) -> Result<(Process, Channel), Error> {
     let mut socket = std::path::PathBuf::new();
     let arguments = |directory: &Path| {
         socket = directory.join(SOCKET_NAME);
         vec![SERVE.into(), "--socket".into(), socket.clone().into_os_string()]
     };
-    let Started { group, stdin, mut stdout, stderr } =
-        child::start(executable, environment, arguments).await?;
-    let plugin = executable.name();
+    let Started { group, stdin, mut stdout, stderr } = child::start(program, arguments).await?;
+    let plugin = program.executable.name();
     check_socket_path(plugin, &socket)?;
     let tail = Arc::new(Mutex::new(Tail::default()));
     let drains = vec![tokio::spawn(keep_tail(stderr, Arc::clone(&tail)))];

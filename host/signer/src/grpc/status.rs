@@ -1,5 +1,6 @@
 //! What a failed gRPC call means: the plugin refused, or the connection broke.
 
+use prokura_plugin::limits::GRPC_MESSAGE_BYTES_MAX;
 use prokura_plugin::message::ErrorResponse;
 use prokura_plugin::{ErrorCode, PluginName};
 use prokura_proto::plugin::v1 as wire;
@@ -10,10 +11,14 @@ use crate::checks::{Refusal, refusal_from};
 use crate::error::{Error, Violation};
 use crate::text::cleaned;
 
+/// Made by our side of the connection, not by the plugin.
+fn is_local(status: &Status) -> bool {
+    status.details().is_empty() && std::error::Error::source(status).is_some()
+}
+
 /// Whether our own deadline ended the call: tonic cancels by itself what `grpc-timeout` limits.
 pub(super) fn is_own_timeout(status: &Status) -> bool {
-    let is_own = status.details().is_empty() && std::error::Error::source(status).is_some();
-    is_own && matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded)
+    is_local(status) && matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded)
 }
 
 /// The plugin's own error: the details hold an `Error` message; without details the status code decides.
@@ -25,13 +30,24 @@ pub(super) fn refused(plugin: &PluginName, call: &'static str, status: &Status) 
     Some(Error::Refused { plugin: plugin.clone(), call, code, vendor_code, message, metadata })
 }
 
-/// The connection or a message on it was not what it should be.
-pub(super) fn broken(status: &Status) -> Violation {
+/// What is left when the plugin is alive and sent no error of the protocol: a defect of the connection or the answer,
+/// or a code of a gRPC library outside the table, which counts as `ERROR`.
+pub(super) fn broken(plugin: &PluginName, call: &'static str, status: &Status) -> Error {
+    if !is_local(status) && status.code() != Code::OutOfRange {
+        let message = cleaned(&format!("{:?}: {}", status.code(), status.message()));
+        let (plugin, code) = (plugin.clone(), ErrorCode::Error);
+        return Error::Refused {
+            plugin,
+            call,
+            code,
+            vendor_code: None,
+            message,
+            metadata: Default::default(),
+        };
+    }
     let found = cleaned(&format!("{:?}: {}", status.code(), status.message()));
-    let message = format!(
-        "the call failed with {found:?}, expected an answer within 1 MiB or an error of the protocol"
-    );
-    Violation::new("GRPC-6", message)
+    let expected = format!("an answer of at most {GRPC_MESSAGE_BYTES_MAX} bytes or an error of the protocol");
+    Violation::new("GRPC-6", format!("the call failed with {found:?}, expected {expected}")).by(plugin, call)
 }
 
 fn with_details(status: &Status) -> Option<Refusal> {
@@ -47,15 +63,14 @@ fn with_details(status: &Status) -> Option<Refusal> {
 }
 
 fn without_details(status: &Status) -> Option<Refusal> {
-    // Made by our side of the connection, not by the plugin.
-    if std::error::Error::source(status).is_some() {
+    if is_local(status) {
         return None;
     }
     let code = match status.code() {
-        Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => ErrorCode::ValidationError,
+        Code::InvalidArgument | Code::NotFound => ErrorCode::ValidationError,
         Code::Unimplemented => ErrorCode::UnsupportedContractVersion,
         Code::PermissionDenied | Code::Unauthenticated => ErrorCode::AccessDenied,
-        Code::DeadlineExceeded => ErrorCode::Timeout,
+        Code::DeadlineExceeded | Code::Cancelled => ErrorCode::Timeout,
         Code::ResourceExhausted => ErrorCode::Throttled,
         Code::Unknown => ErrorCode::Error,
         _ => return None,
@@ -101,5 +116,15 @@ mod tests {
         }
         assert_eq!(refusal(&Status::new(Code::OutOfRange, "too large")), None);
         assert_eq!(refusal(&Status::new(Code::Unavailable, "gone")), None);
+    }
+
+    #[test]
+    fn an_answer_above_the_limit_is_a_broken_rule_and_other_codes_are_errors() {
+        let judge = |status| broken(&"x".parse().unwrap(), "SignDigest", &status);
+        assert_eq!(judge(Status::new(Code::OutOfRange, "too large")).rule(), Some("GRPC-6"));
+        let error = judge(Status::new(Code::DataLoss, "m"));
+        assert!(matches!(&error, Error::Refused { code: ErrorCode::Error, .. }), "{error}");
+        let local = Status::from_error(Box::new(std::io::Error::other("pipe")));
+        assert_eq!(judge(local).rule(), Some("GRPC-6"));
     }
 }
