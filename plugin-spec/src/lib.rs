@@ -2,6 +2,68 @@
 //!
 //! A plugin is an executable `notation-x`. It keeps no envelope and knows no registry: it is handed a digest and
 //! returns a signature made by a key that stays in its vault. `SPEC.md` beside this crate is the normative text.
+//!
+//! # A whole plugin
+//!
+//! P-256 keys in the files `<dir>/<key id>.der` (PKCS#8), their certificates in `<dir>/<key id>.crt` (PEM):
+//!
+//! ```no_run
+//! use std::{fs, path::PathBuf, process::ExitCode};
+//!
+//! use aws_lc_rs::{digest, signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair}};
+//! use prokura_plugin::{
+//!     CertificateChain, Deadline, Digest, Error, KeyRequest, KeySpec, PublicKey, RawSignature, SigningKey,
+//! };
+//!
+//! fn main() -> ExitCode {
+//!     prokura_plugin::serve(prokura_plugin::metadata!("files", "Signs with keys in files"), open_key)
+//! }
+//!
+//! fn open_key(request: &KeyRequest) -> Result<Box<dyn SigningKey>, Error> {
+//!     let path = PathBuf::from(request.config("dir")?).join(request.key_id().as_file_name()?);
+//!     let der = fs::read(path.with_extension("der")).map_err(|e| Error::validation(e.to_string()))?;
+//!     let private = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).map_err(Error::internal)?;
+//!     let public = PublicKey::from_ec_point(KeySpec::Ec256, private.public_key().as_ref());
+//!     Ok(Box::new(FileKey { private, public: public.map_err(Error::internal)?, path }))
+//! }
+//!
+//! struct FileKey {
+//!     private: EcdsaKeyPair,
+//!     public: PublicKey,
+//!     path: PathBuf,
+//! }
+//!
+//! impl SigningKey for FileKey {
+//!     fn public_key(&self) -> &PublicKey {
+//!         &self.public
+//!     }
+//!
+//!     fn certificate_chain(&self) -> Result<CertificateChain, Error> {
+//!         let pem = fs::read(self.path.with_extension("crt")).map_err(Error::internal)?;
+//!         CertificateChain::from_pem(&pem).map_err(|e| Error::validation(e.to_string()))
+//!     }
+//!
+//!     fn sign_digest(&self, digest: &Digest, _: Deadline) -> Result<RawSignature, Error> {
+//!         let digest = digest::Digest::import_less_safe(digest.bytes(), &digest::SHA256).map_err(Error::internal)?;
+//!         let signature = self.private.sign_digest(&digest).map_err(Error::internal)?;
+//!         Ok(RawSignature::from_fixed_width(KeySpec::Ec256, signature.as_ref().to_vec())?)
+//!     }
+//! }
+//! ```
+//!
+//! What its author never meets: arguments, stdin, JSON, Base64, contract versions, hashing, the echo of the key id,
+//! the order and completion of chains, error objects, exit codes, sockets, gRPC. What is left to do: map the vault's
+//! errors to the six codes of [`ErrorCode`], so that a host knows whether a retry may help, and run the vectors.
+//!
+//! # Where things are
+//!
+//! - [`serve`] is the process; [`stdio::answer`] and `grpc::PluginService` are the two transports without one.
+//! - [`SigningKey`] and [`OpenKey`] are what a vendor implements; [`KeyRequest`], [`Digest`], [`PublicKey`],
+//!   [`CertificateChain`] and [`RawSignature`] are what passes through them, checked by construction.
+//! - [`message`] holds the JSON messages, [`limits`] every limit.
+//!
+//! Features: `grpc` (on by default) adds the second transport and with it an async runtime; without it the crate
+//! stays small. `vectors` adds the reader of the test vectors, for runners.
 
 pub mod certificate;
 mod error;

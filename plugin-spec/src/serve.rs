@@ -23,6 +23,10 @@ pub fn serve(metadata: Metadata, open_key: impl OpenKey) -> ExitCode {
 }
 
 /// [`serve`] with a text about the plugin's own configuration for people who start it by hand.
+#[cfg_attr(
+    not(feature = "grpc"),
+    expect(clippy::needless_pass_by_value, reason = "the gRPC transport keeps both")
+)]
 pub fn serve_with_usage(metadata: Metadata, usage: &str, open_key: impl OpenKey) -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "this is the main function of every plugin")]
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
