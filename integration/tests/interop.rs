@@ -174,17 +174,21 @@ fn we_run_the_envelope_plugin(world: &World, format: &str, tamper: bool) -> Resu
         world.home.prokura(["verify", "--oci-layout", "--scope", "local/envelope", &reference])?.ok()?;
         return Ok(());
     }
-    for (switch, said) in [
-        ("digest", "descriptor"),
-        ("mediatype", "descriptor"),
-        ("annotation-dropped", "annotation"),
-        ("extra-attribute", "unknown"),
-        ("envelope-type", "application/"),
-        ("bad-signature", "signature"),
+    for (switch, rule) in [
+        ("envelope-type", "ENV-1"),
+        ("truncated", "ENV-2"),
+        ("bad-signature", "ENV-3"),
+        ("digest", "ENV-6"),
+        ("mediatype", "ENV-6"),
+        ("annotation-dropped", "ENV-6"),
+        ("extra-attribute", "ENV-7"),
+        ("expiry", "ENV-8"),
+        ("future", "ENV-9"),
     ] {
         let refused = sign(&["--plugin-config", &format!("tamper={switch}")])?.refused(1)?;
-        ensure!(refused.to_lowercase().contains(said), "{switch}: expected {said:?} in {refused}");
-        ensure!(refused.contains("envelope"), "{switch}: the plugin is not named in {refused}");
+        let said = format!("plugin envelope broke rule {rule} in generate-envelope");
+        ensure!(refused.contains(&said), "{switch}: expected {said:?} in {refused}");
+        ensure!(refused.contains("its author must act"), "{switch}: nobody is named in {refused}");
     }
     let none = world.home.prokura(["list", "--oci-layout", &reference])?.ok()?;
     ensure!(none.contains("no associated signature"), "a refused envelope was stored: {none}");

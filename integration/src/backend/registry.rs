@@ -12,7 +12,7 @@ use crate::program::{go_executable, system};
 
 /// A running registry; it ends when this is dropped, and when the test process dies.
 pub struct Registry {
-    /// `127.0.0.1:PORT`
+    /// `localhost:PORT`, at which notation speaks plain HTTP.
     pub address: String,
     /// User and password, if it wants them.
     pub login: Option<(String, String)>,
@@ -42,8 +42,9 @@ impl Registry {
         let stdout = child.stdout.take().context("stdout is a pipe")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        let address = line.trim().strip_prefix("listening ").map(str::to_owned);
-        let address = address.with_context(|| format!("the registry said {line:?}"))?;
+        let port = line.trim().rsplit_once(':').filter(|(said, _)| said.starts_with("listening "));
+        let (_, port) = port.with_context(|| format!("the registry said {line:?}"))?;
+        let address = format!("localhost:{port}");
         let login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
         Ok(Self { address, login, child })
     }
@@ -54,13 +55,14 @@ impl Registry {
     /// [`crate::program::Missing`] if it is not installed.
     pub fn docker(directory: &Path) -> Result<Self> {
         let program = system("docker-registry", "apt-get install docker-registry")?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let address = format!("localhost:{port}");
         let config = directory.join("registry.yml");
         let storage = directory.join("registry");
         std::fs::write(
             &config,
             format!(
-                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: '{address}'}}\n",
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
                 storage.display()
             ),
         )?;
