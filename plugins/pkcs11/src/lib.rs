@@ -14,6 +14,7 @@ pub mod object;
 pub mod pin;
 pub mod public_key;
 pub mod token;
+pub mod turn;
 pub mod uri;
 pub mod vault;
 

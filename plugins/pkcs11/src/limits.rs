@@ -20,3 +20,7 @@ pub const PIN_BYTES_MAX: usize = 255;
 pub const PIN_FILE_BYTES_MAX: u64 = 4096;
 /// Longest text from a token or a URI that is repeated in an error message, in characters.
 pub const SHOWN_CHARS_MAX: usize = 64;
+/// How long a process waits for others that log in to SoftHSM tokens, in seconds. A login takes milliseconds.
+pub const TURN_WAIT_SECONDS: u64 = 10;
+/// How often it looks whether its turn has come, in milliseconds.
+pub const TURN_POLL_MILLISECONDS: u64 = 2;

@@ -13,6 +13,7 @@ use crate::locator::Locator;
 use crate::module::{Identity, Module};
 use crate::pin::Surroundings;
 use crate::token::Token;
+use crate::turn::Turn;
 use crate::uri::TokenFilter;
 
 /// All tokens this process uses. Opens keys in them.
@@ -64,6 +65,7 @@ impl OpenKey for Vault {
     fn open_key(&self, request: &KeyRequest) -> Result<Box<dyn SigningKey>, Error> {
         let locator = Locator::from_request(request)?;
         locator.pin.warn(&self.surroundings);
+        let _turn = Turn::wait(&locator.module, request.deadline());
         let token = self.token(self.module(&locator.module)?, &locator.token)?;
         let surroundings = Arc::clone(&self.surroundings);
         let key = TokenKey::open(token, &locator.object, locator.pin, surroundings, request.deadline())?;

@@ -13,6 +13,7 @@ use crate::world::{PIN, World};
 pub(crate) fn trials(world: &'static World) -> Vec<Trial> {
     vec![
         world.trial("the_executable_signs_with_its_chain", the_executable_signs_with_its_chain),
+        world.trial("many_processes_log_in_at_once", many_processes_log_in_at_once),
         world.trial("the_executable_refuses_with_one_object", the_executable_refuses_with_one_object),
         world.trial("the_executable_warns_of_a_plain_pin", the_executable_warns_of_a_plain_pin),
     ]
@@ -58,6 +59,23 @@ fn the_executable_signs_with_its_chain(world: &World) {
     let key =
         aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED, point);
     key.verify(b"to be signed", &signature).unwrap();
+}
+
+fn many_processes_log_in_at_once(world: &World) {
+    let request = json!({
+        "contractVersion": "1.0",
+        "keyId": world.uri("token=Build%20Keys;object=EC-521"),
+    });
+    std::thread::scope(|threads| {
+        for _ in 0..12 {
+            threads.spawn(|| {
+                for _ in 0..8 {
+                    let output = run("describe-key", &request, &[]);
+                    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                }
+            });
+        }
+    });
 }
 
 fn the_executable_refuses_with_one_object(world: &World) {
