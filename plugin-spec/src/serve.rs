@@ -30,12 +30,16 @@ pub fn serve(metadata: Metadata, open_key: impl OpenKey) -> ExitCode {
 pub fn serve_with_usage(metadata: Metadata, usage: &str, open_key: impl OpenKey) -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "this is the main function of every plugin")]
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(|a| a.to_str().unwrap_or("\u{fffd}")).collect();
-    match arguments.as_slice() {
+    #[cfg(feature = "grpc")]
+    if let [serve, socket, path] = arguments.as_slice()
+        && serve == "serve"
+        && socket == "--socket"
+    {
+        return crate::grpc::serve(path.as_ref(), metadata, open_key);
+    }
+    match arguments.iter().map(|a| a.to_str().unwrap_or("\u{fffd}")).collect::<Vec<_>>().as_slice() {
         ["version"] => written(&mut std::io::stdout(), version(&metadata).as_bytes()),
         ["--help" | "-h" | "help"] => written(&mut std::io::stdout(), about(&metadata, usage).as_bytes()),
-        #[cfg(feature = "grpc")]
-        ["serve", "--socket", path] => crate::grpc::serve(path.as_ref(), metadata, open_key),
         [command] if *command != "serve" => over_stdio(command, &metadata, &open_key),
         _ => {
             let _ = std::io::stderr().write_all(about(&metadata, usage).as_bytes());

@@ -198,20 +198,39 @@ async fn closing_stdin_ends_the_process_and_removes_the_socket() {
     drop(client);
 }
 
-#[test]
-fn a_directory_open_to_others_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+/// Starts a server that must not come up and returns what it says.
+fn refused_start(socket: &std::path::Path) -> String {
     let mut child = softkey()
         .args(["serve", "--socket"])
-        .arg(directory.path().join("s"))
+        .arg(socket)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    let mut stderr = String::new();
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(stdout, "");
+    stderr
+}
+
+#[test]
+fn a_directory_open_to_others_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let stderr = refused_start(&directory.path().join("s"));
     assert!(stderr.contains("VALIDATION_ERROR") && stderr.contains("expected 0700"), "{stderr}");
+}
+
+#[test]
+fn a_file_in_the_place_of_the_socket_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let path = directory.path().join("s");
+    std::fs::write(&path, "precious").unwrap();
+    let stderr = refused_start(&path);
+    assert!(stderr.contains("\"ERROR\"") && stderr.contains("in use"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
