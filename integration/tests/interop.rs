@@ -183,9 +183,10 @@ fn we_run_the_envelope_plugin(world: &World, format: &str, tamper: bool) -> Resu
         ("annotation-dropped", "ENV-6"),
         ("extra-attribute", "ENV-7"),
         ("expiry", "ENV-8"),
+        ("expiry-dropped", "ENV-8"),
         ("future", "ENV-9"),
     ] {
-        let refused = sign(&["--plugin-config", &format!("tamper={switch}")])?.refused(1)?;
+        let refused = sign(&["--expiry", "1h", "--plugin-config", &format!("tamper={switch}")])?.refused(1)?;
         let said = format!("plugin envelope broke rule {rule} in generate-envelope");
         ensure!(refused.contains(&said), "{switch}: expected {said:?} in {refused}");
         ensure!(refused.contains("its author must act"), "{switch}: nobody is named in {refused}");

@@ -124,8 +124,8 @@ pub enum Error {
 
     /// The plugin or its vault said no. Who must act follows from the code. Retry: as [`ErrorCode::may_retry`] says.
     #[error(
-        "plugin {plugin} refused {call} with {}: {message:?}{}{}",
-        vendor_code.as_deref().unwrap_or(code.as_str()), facts(metadata), refused_advice(*code)
+        "plugin {plugin} refused {call} with {}{}{}{}",
+        vendor_code.as_deref().unwrap_or(code.as_str()), reason(message), facts(metadata), refused_advice(*code)
     )]
     Refused {
         /// Which plugin.
@@ -220,7 +220,7 @@ pub enum Error {
     },
 
     /// What the plugin signed makes no valid envelope. Who must act: see [`Error::blame`]. Retry: no.
-    #[error("with what plugin {plugin} returned from {call} no valid envelope can be made: {source}")]
+    #[error("with what plugin {plugin} returned from {call} no valid envelope can be made: {source}{}", envelope_advice(source.blame()))]
     Envelope {
         /// Which plugin.
         plugin: PluginName,
@@ -283,6 +283,22 @@ fn said(stderr: &str) -> String {
         return " and wrote nothing to stderr".to_owned();
     }
     format!(" and wrote to stderr: {stderr:?}")
+}
+
+fn reason(message: &str) -> String {
+    if message.is_empty() {
+        return " without saying why".to_owned();
+    }
+    format!(": {message:?}")
+}
+
+const fn envelope_advice(blame: Blame) -> &'static str {
+    match blame {
+        Blame::Operator => "; whoever configured the key and its certificates must act",
+        Blame::User => "; correct the request",
+        Blame::Vault | Blame::Network => "; the vault's keeper must act",
+        Blame::PluginAuthor | Blame::Publisher => "; its author must act",
+    }
 }
 
 fn facts(metadata: &BTreeMap<String, String>) -> String {

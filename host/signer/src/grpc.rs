@@ -35,8 +35,8 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Starts `notation-x serve --socket PATH`, waits for its ready line and connects.
-    pub(crate) async fn start(program: &Program) -> Result<Self, Error> {
-        let (process, channel) = process::start(program).await?;
+    pub(crate) async fn start(program: &Program, limit: Duration) -> Result<Self, Error> {
+        let (process, channel) = process::start(program, limit).await?;
         let client = PluginClient::new(channel)
             .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX);

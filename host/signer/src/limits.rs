@@ -7,7 +7,8 @@ use std::time::Duration;
 pub const SIGN_DEADLINE: Duration = Duration::from_secs(60);
 /// How long `get-plugin-metadata` may take: it asks no vault, but a runtime such as .NET needs seconds when cold.
 pub const METADATA_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a plugin that serves gRPC may take to write its ready line.
+/// How long a plugin that serves gRPC may take to write its ready line; at most half of the deadline of a signature, so
+/// that time is left for stdio.
 pub const READY_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest ready line, in bytes, with its newline.
 pub const READY_LINE_BYTES_MAX: usize = 256;
@@ -43,8 +44,8 @@ pub const ANNOTATION_BYTES_MAX: usize = 4096;
 pub const ERROR_METADATA_MAX: usize = 16;
 /// Most capabilities and contract versions of a plugin that are kept. There are five of the one, one of the other.
 pub const METADATA_ENTRIES_MAX: usize = 64;
-/// How far the signing time in a plugin's envelope may be from the host's clock: both clocks may be wrong by a time
-/// zone, not by more.
-pub const SIGNING_TIME_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
+/// How far the signing time in a plugin's envelope may be from the host's clock: the drift of two machines that
+/// keep time by themselves, plus the time the vault took. A signature dated further ahead would outlive its expiry.
+pub const SIGNING_TIME_SKEW: Duration = Duration::from_secs(15 * 60);
 /// How far the expiry in a plugin's envelope may be from what was asked for: rounding to whole seconds at both ends.
 pub const EXPIRY_SKEW_SECONDS: i64 = 2;

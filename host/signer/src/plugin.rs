@@ -16,7 +16,7 @@ use crate::directory::Executable;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::grpc::Serving;
-use crate::limits::{METADATA_DEADLINE, SIGN_DEADLINE};
+use crate::limits::{METADATA_DEADLINE, READY_DEADLINE, SIGN_DEADLINE};
 use crate::retry::with_retries;
 use crate::stdio;
 use crate::unfit::PinnedSha256;
@@ -258,7 +258,7 @@ impl Plugin {
             }
             Grpc::NotStarted => {}
         }
-        match Serving::start(&self.0.program).await {
+        match Serving::start(&self.0.program, READY_DEADLINE.min(self.0.deadline / 2)).await {
             Ok(serving) => {
                 let serving = Arc::new(serving);
                 *grpc = Grpc::Serving(Arc::clone(&serving));

@@ -94,6 +94,20 @@ async fn a_plugin_that_never_gets_ready_is_ended() {
 }
 
 #[tokio::test]
+async fn waiting_for_a_plugin_that_never_gets_ready_leaves_time_for_stdio() {
+    let house = House::new();
+    house.script(
+        BOTH,
+        "[ \"$1\" = serve ] && exec sleep 600\necho '{\"keyId\":\"k\",\"keySpec\":\"EC-256\"}'",
+    );
+    let deadline = std::time::Duration::from_secs(2);
+    let plugin = house.start(PluginOptions { deadline, ..options() }).await.unwrap();
+    describe(&plugin).await.unwrap();
+    let reason = plugin.fallback_reason().await.unwrap();
+    assert!(reason.contains("no answer to serve within 1 s"), "{reason}");
+}
+
+#[tokio::test]
 async fn the_socket_lies_in_a_private_directory() {
     let house = House::new();
     let serve = r#"echo "$2 $(pwd) $(stat -c %a .) $3" >"$traces/socket"; exit 1"#;

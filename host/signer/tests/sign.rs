@@ -117,6 +117,7 @@ async fn what_does_not_verify_makes_no_envelope() {
     let error = raw_error(|answer| answer["signature"] = json!(STANDARD.encode([7; 64]))).await;
     assert!(matches!(&error, Error::Envelope { .. }), "{error}");
     assert_eq!(error.rule(), Some("SIG-6"));
+    assert!(error.to_string().ends_with("; its author must act"), "{error}");
     assert!(error.to_string().contains("does not verify under the leaf certificate"), "{error}");
     let other = Key::new(KeySpec::Ec256).certificate;
     let error = raw_error(|answer| answer["certificateChain"] = json!([STANDARD.encode(other)])).await;
@@ -124,6 +125,10 @@ async fn what_does_not_verify_makes_no_envelope() {
     let error = raw_error(|answer| answer["certificateChain"] = json!([])).await;
     assert!(error.to_string().contains("there is no certificate chain"), "{error}");
     assert_eq!((error.blame(), error.rule()), (Blame::Operator, Some("CERT-1")));
+    assert!(
+        error.to_string().ends_with("whoever configured the key and its certificates must act"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

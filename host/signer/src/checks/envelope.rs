@@ -53,7 +53,7 @@ pub struct GeneratedEnvelope {
 /// | `ENV-6` | media type, digest and size are the requested ones and every requested annotation is there unchanged |
 /// | `ENV-7` | nothing unknown was added to the payload |
 /// | `ENV-8` | the expiry asked for is there, within two seconds; without one any expiry lies ahead |
-/// | `ENV-9` | the signing time is within a day of the host's |
+/// | `ENV-9` | the signing time is within 15 minutes of the host's |
 /// | `ENV-10` | annotations are within the limits |
 ///
 /// # Errors
@@ -141,8 +141,9 @@ fn check_times(content: &Content, request: &EnvelopeRequest<'_>) -> Result<(), V
     let skew = signed_at.duration_since(request.signing_time).unsigned_abs();
     if skew > SIGNING_TIME_SKEW {
         let now = request.signing_time;
-        let message =
-            format!("the envelope says it was signed at {signed_at}, expected a time within a day of {now}");
+        let message = format!(
+            "the envelope says it was signed at {signed_at}, expected a time within 15 minutes of {now}"
+        );
         return Err(Violation::new("ENV-9", message));
     }
     Ok(())

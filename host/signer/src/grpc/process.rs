@@ -44,7 +44,7 @@ pub(super) struct Process {
 #[derive(Default)]
 struct Tail(Vec<u8>);
 
-pub(super) async fn start(program: &Program) -> Result<(Process, Channel), Error> {
+pub(super) async fn start(program: &Program, limit: Duration) -> Result<(Process, Channel), Error> {
     let mut socket = std::path::PathBuf::new();
     let arguments = |directory: &Path| {
         socket = directory.join(SOCKET_NAME);
@@ -56,9 +56,9 @@ pub(super) async fn start(program: &Program) -> Result<(Process, Channel), Error
     let tail = Arc::new(Mutex::new(Tail::default()));
     let drains = vec![tokio::spawn(keep_tail(stderr, Arc::clone(&tail)))];
     let mut process = Process { stdin, group, stderr: tail, drains };
-    let ready = timeout(READY_DEADLINE, read_line(&mut stdout, &mut process.group)).await;
+    let ready = timeout(limit, read_line(&mut stdout, &mut process.group)).await;
     let Ok(line) = ready else {
-        return Err(Error::TooSlow { plugin: plugin.clone(), call: SERVE, limit: READY_DEADLINE });
+        return Err(Error::TooSlow { plugin: plugin.clone(), call: SERVE, limit });
     };
     check_ready(plugin, &process, &line).await?;
     process.drains.push(tokio::spawn(discard(stdout)));

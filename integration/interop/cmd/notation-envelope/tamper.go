@@ -38,7 +38,12 @@ var requestChanges = map[string]func(*order){
 		o.sign.Expiry = o.sign.Expiry.Add(time.Hour)
 	},
 	"expiry-dropped": func(o *order) { o.sign.Expiry = time.Time{} },
-	"future":         func(o *order) { o.sign.SigningTime = o.sign.SigningTime.Add(time.Hour); o.sign.Expiry = time.Time{} },
+	"future": func(o *order) {
+		o.sign.SigningTime = o.sign.SigningTime.Add(time.Hour)
+		if !o.sign.Expiry.IsZero() {
+			o.sign.Expiry = o.sign.Expiry.Add(time.Hour)
+		}
+	},
 	// The response names the asked type, the bytes are of the other.
 	"other-format": func(o *order) { o.envelopeType = otherType(o.envelopeType) },
 }
