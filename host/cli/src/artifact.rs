@@ -27,6 +27,15 @@ pub(crate) enum Reference {
     Layout(LayoutReference, Selector),
 }
 
+impl std::fmt::Display for Reference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Registry(reference, _) => reference.fmt(f),
+            Self::Layout(reference, _) => reference.fmt(f),
+        }
+    }
+}
+
 impl Reference {
     /// Parses what the user typed. Nothing is contacted.
     ///

@@ -11,6 +11,8 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The network, the registry, the disk or a plugin process failed; a retry may help.
     Infrastructure = 3,
+    /// The user pressed Ctrl-C; the number shells give to a process ended by SIGINT (128 + 2).
+    Interrupted = 130,
 }
 
 impl Exit {
@@ -56,6 +58,11 @@ impl Failure {
     /// The machinery failed.
     pub(crate) fn infrastructure(message: impl Into<String>) -> Self {
         Self { exit: Exit::Infrastructure, error: anyhow::Error::msg(message.into()) }
+    }
+
+    /// Ctrl-C.
+    pub(crate) fn interrupted() -> Self {
+        Self { exit: Exit::Interrupted, error: anyhow::Error::msg("interrupted") }
     }
 
     /// The same failure with the step during which it happened in front.
@@ -168,6 +175,23 @@ mod tests {
         let failure = Failure::usage("no such key").during("cannot sign");
         assert_eq!(failure.to_string(), "cannot sign: no such key");
         assert_eq!(failure.exit.code(), 2);
+    }
+
+    #[test]
+    fn the_exit_codes_are_documented_alike() {
+        let documented = include_str!("../OUTPUT.md");
+        let rows: Vec<String> = EXIT_CODES
+            .lines()
+            .skip(1)
+            .map(|line| {
+                let (code, meaning) = line.trim().split_once(' ').unwrap();
+                format!("| {code} | {} |", meaning.trim())
+            })
+            .collect();
+        assert_eq!(rows.len(), 5);
+        for row in rows {
+            assert!(documented.contains(&row), "OUTPUT.md lacks {row}");
+        }
     }
 
     #[test]

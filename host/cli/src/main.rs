@@ -32,9 +32,6 @@ use context::{Context, Environment, Terminals};
 use exit::{Exit, Failure};
 use output::Output;
 
-/// Interrupted by Ctrl-C, as shells report it (128 + SIGINT).
-const INTERRUPTED: u8 = 130;
-
 #[expect(clippy::disallowed_methods, reason = "the binary reads arguments, environment and clock once, here")]
 fn main() -> ExitCode {
     let arguments = std::env::args_os();
@@ -65,32 +62,24 @@ fn start(
     };
     let context = Context { environment, directories, terminals, executable, now };
     match run(cli, &context, &mut output) {
-        Some(Ok(())) => ExitCode::SUCCESS,
-        Some(Err(failure)) => fail(&failure, &mut output),
-        None => {
-            output.error("interrupted");
-            ExitCode::from(INTERRUPTED)
-        }
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure, &mut output),
     }
 }
 
-/// Runs the command; `None` if Ctrl-C came first. Plugin processes end with the future that owns them.
-fn run(cli: Cli, context: &Context, output: &mut Output<'_>) -> Option<Result<(), Failure>> {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Some(Err(Failure::new(Exit::Infrastructure, error))),
-    };
+/// Runs the command until it is done or Ctrl-C comes. Plugin processes end with the future that owns them.
+fn run(cli: Cli, context: &Context, output: &mut Output<'_>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Exit::Infrastructure, error))?;
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
-            result = verb::run(cli, context, output) => Some(result),
-            Ok(()) = tokio::signal::ctrl_c() => None,
+            result = verb::run(cli, context, output) => result,
+            Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
         }
     });
-    if result.is_none() {
-        // A thread that still waits for an answer on standard input must not keep the process.
-        runtime.shutdown_background();
-    }
+    // After Ctrl-C a thread may still wait for an answer on standard input; it must not keep the process.
+    runtime.shutdown_background();
     result
 }
 

@@ -40,7 +40,9 @@ struct Spinner(ProgressBar);
 
 impl Spinner {
     fn start(what: &str) -> Self {
-        let bar = ProgressBar::new_spinner().with_message(crate::output::printable_line(what));
+        let bar = ProgressBar::new_spinner()
+            .with_message(crate::output::printable_line(what))
+            .with_elapsed(PROGRESS_AFTER);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
             bar.set_style(style);
         }

@@ -67,9 +67,10 @@ pub(crate) async fn password(what: &'static str, terminals: Terminals) -> Result
     }
     waiting(move || {
         let answer = rpassword::prompt_password(format!("{what}: "));
-        answer
-            .map(Password::new)
-            .map_err(|error| Failure::usage(format!("cannot read the password: {error}")))
+        answer.map(Password::new).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => Failure::interrupted(),
+            _ => Failure::usage(format!("cannot read the password: {error}")),
+        })
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! `sign`: signs artifacts and stores the signatures beside them.
 
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use prokura_registry::Descriptor;
 use prokura_signer::{Signed, Timings};
@@ -40,22 +41,28 @@ struct Done {
     timings_ms: Milliseconds,
 }
 
-/// How long the phases that concern the plugin took.
+/// How long each phase took; the first four concern the plugin. One that was not needed took no time.
 #[derive(Serialize)]
 struct Milliseconds {
-    metadata: u128,
-    start: u128,
-    describe: u128,
-    sign: u128,
+    metadata: f64,
+    start: f64,
+    describe: f64,
+    sign: f64,
+    resolve: f64,
+    push: f64,
 }
 
-impl From<Timings> for Milliseconds {
-    fn from(timings: Timings) -> Self {
+impl Milliseconds {
+    fn of(timings: Timings, resolve: Duration, push: Duration) -> Self {
+        // Whole microseconds: what is below is noise.
+        let ms = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         Self {
-            metadata: timings.metadata.as_millis(),
-            start: timings.start.as_millis(),
-            describe: timings.describe.as_millis(),
-            sign: timings.sign.as_millis(),
+            metadata: ms(timings.metadata),
+            start: ms(timings.start),
+            describe: ms(timings.describe),
+            sign: ms(timings.sign),
+            resolve: ms(resolve),
+            push: ms(push),
         }
     }
 }
@@ -110,7 +117,7 @@ async fn sign_all(
             Ok(done) if is_text => output.report(&Signatures { signed: vec![done] })?,
             Ok(done) => all.signed.push(done),
             Err(failure) if references.len() > 1 => {
-                result = Err(failure.during(format!("cannot sign {}", reference.place())));
+                result = Err(failure.during(format!("cannot sign {reference}")));
                 break;
             }
             Err(failure) => return Err(failure),
@@ -130,10 +137,13 @@ async fn sign_one(
     scene: &Scene<'_>,
     output: &mut Output<'_>,
 ) -> Result<Done, Failure> {
+    let begun = Instant::now();
     let artifact = finder.find(reference, TagWarning::Sign, output).await?;
+    let resolve = begun.elapsed();
     let request = session.request(target(&artifact.descriptor));
     let signing = prokura_signer::sign(session.plugin(), session.key(), request);
     let signed = scene.progress.step("waiting for the signature", signing).await?;
+    let begun = Instant::now();
     let pushing = artifact.repository.push_signature(
         &artifact.descriptor,
         signed.envelope.format().media_type(),
@@ -146,7 +156,8 @@ async fn sign_one(
         .map_err(|error| Failure::from(error).during("failed to push signature to registry with error"))?;
     pushed.warnings.iter().for_each(|warning| output.warn(warning));
     tracing::info!(artifact = artifact.reference(), signature = %pushed.manifest.digest, "signed");
-    Ok(done(&artifact, &pushed.manifest, &signed, session))
+    let timings_ms = Milliseconds::of(signed.timings, resolve, begun.elapsed());
+    Ok(done(&artifact, &pushed.manifest, &signed, session, timings_ms))
 }
 
 /// What is signed: media type, digest and size, without the annotations of whoever listed the artifact.
@@ -159,7 +170,13 @@ fn target(descriptor: &Descriptor) -> prokura_envelope::Descriptor {
     }
 }
 
-fn done(artifact: &Artifact, manifest: &Descriptor, signed: &Signed, session: &SigningSession) -> Done {
+fn done(
+    artifact: &Artifact,
+    manifest: &Descriptor,
+    signed: &Signed,
+    session: &SigningSession,
+    timings_ms: Milliseconds,
+) -> Done {
     let content = signed.envelope.content();
     Done {
         artifact: artifact.reference(),
@@ -173,6 +190,6 @@ fn done(artifact: &Artifact, manifest: &Descriptor, signed: &Signed, session: &S
         plugin: session.plugin().name().to_string(),
         key_id: session.key().key_id().to_string(),
         transport: signed.transport.to_string(),
-        timings_ms: signed.timings.into(),
+        timings_ms,
     }
 }

@@ -77,6 +77,8 @@ impl<'a, 'o> Runner<'a, 'o> {
             Err(failure) if failure.exit == Exit::Refused => {
                 if is_shown(self.output) {
                     self.output.error(&failure);
+                    self.output
+                        .raw(format!("# Exit code {}, as it must be.\n", failure.exit.code()).as_bytes())?;
                 }
                 Ok(())
             }
