@@ -1,0 +1,107 @@
+//! `key`: the key list.
+
+use serde_json::Value;
+
+use crate::home::{Home, stderr};
+
+#[test]
+fn the_key_list_is_kept_as_notation_keeps_it() {
+    let home = Home::new();
+    assert_eq!(home.ok(&["key", "ls"]), "NAME   KEY PATH   CERTIFICATE PATH   ID   PLUGIN NAME   \n");
+    home.plugin("plug");
+    assert_eq!(home.ok(&["key", "add", "--plugin", "plug", "--id", "../k/1", "one"]), "one\n");
+    assert_eq!(
+        home.ok(&[
+            "key",
+            "add",
+            "--plugin",
+            "plug",
+            "--id",
+            "k2",
+            "--plugin-config",
+            "a=b=c",
+            "--default",
+            "two"
+        ]),
+        "two: marked as default\n"
+    );
+    let expected = "\
+NAME    KEY PATH   CERTIFICATE PATH   ID       PLUGIN NAME   \n\
+one                                   ../k/1   plug          \n\
+* two                                 k2       plug          \n";
+    assert_eq!(home.ok(&["key", "list"]), expected);
+    let json = home.json(&["key", "list"]);
+    assert_eq!(json["default"], "two");
+    assert_eq!(json["keys"][1]["pluginConfigNames"], serde_json::json!(["a"]));
+    assert!(!json.to_string().contains("b=c"), "a plugin config value is shown: {json}");
+    let file: Value =
+        serde_json::from_slice(&std::fs::read(home.config("signingkeys.json")).unwrap()).unwrap();
+    assert_eq!(file["keys"][1]["pluginConfig"]["a"], "b=c");
+
+    assert_eq!(home.ok(&["key", "set", "--default", "one"]), "one: marked as default\n");
+    let output = home.run(&["key", "update", "one"]);
+    assert!(output.status.success() && stderr(&output).contains("--default flag is not set"));
+    let error = home.fails(2, &["key", "add", "--plugin", "plug", "--id", "x", "one"]);
+    assert!(error.contains("signing key with name \"one\" already exists"), "{error}");
+    assert!(home.fails(2, &["key", "delete", "two", "none"]).contains("signing key none not found"));
+    assert_eq!(home.json(&["key", "list"])["keys"].as_array().unwrap().len(), 2, "a failed delete deleted");
+    assert_eq!(
+        home.ok(&["key", "delete", "one"]),
+        "Removed default key one from Notation signing key list. The source key still exists.\n"
+    );
+    assert_eq!(home.json(&["key", "delete", "two"])["deleted"][0]["name"], "two");
+}
+
+#[test]
+fn key_add_refuses_what_is_missing() {
+    let home = Home::new();
+    assert!(home.fails(2, &["key", "add", "--id", "i", "n"]).contains("--plugin"));
+    home.plugin("plug");
+    assert!(home.fails(2, &["key", "add", "--plugin", "plug", "n"]).contains("missing key id"));
+    assert!(
+        home.fails(2, &["key", "add", "--plugin", "plug", "--id", "i"])
+            .contains("either missing key name or unnecessary parameters passed")
+    );
+    assert!(
+        home.fails(2, &["key", "add", "--plugin", "absent", "--id", "i", "n"]).contains("notation-absent")
+    );
+    assert!(!home.config("signingkeys.json").exists());
+}
+
+#[test]
+fn a_damaged_key_list_is_refused_and_left_alone() {
+    let home = Home::new();
+    home.plugin("plug");
+    home.ok(&["key", "add", "--plugin", "plug", "--id", "i", "one"]);
+    let path = home.config("signingkeys.json");
+    let whole = std::fs::read(&path).unwrap();
+    let half = &whole[..whole.len() / 2];
+    std::fs::write(&path, half).unwrap();
+    for arguments in [
+        &["key", "list"][..],
+        &["key", "add", "--plugin", "plug", "--id", "i", "two"],
+        &["key", "delete", "one"],
+        &["sign", "localhost:1/x:v1"],
+    ] {
+        let error = home.fails(2, arguments);
+        assert!(error.contains("signingkeys.json is cut short") && error.contains("line "), "{error}");
+        assert!(error.contains("restore it from a backup"), "{error}");
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), half);
+
+    std::fs::rename(&path, home.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(home.path().join("elsewhere"), &path).unwrap();
+    assert!(home.fails(2, &["key", "list"]).contains("is not a regular file (symlinks are not supported)"));
+}
+
+#[test]
+fn keys_must_exist_and_a_default_must_be_set() {
+    let home = Home::new();
+    let error = home.fails(2, &["sign", "localhost:1/x:v1"]);
+    assert!(
+        error.contains("default signing key not set. Please set default signing key or specify a key name")
+    );
+    assert!(
+        home.fails(2, &["sign", "-k", "none", "localhost:1/x:v1"]).contains("signing key none not found")
+    );
+}
