@@ -228,7 +228,7 @@ async fn each_fault_of_an_envelope_names_its_rule() {
     let more = String::from_utf8(good.bytes().to_vec()).unwrap().replacen('{', r#"{"more":1,"#, 1);
     let more = make(&Payload::parse(more.as_bytes()).unwrap(), attributes(None, "x"));
     let mut old = attributes(None, "x");
-    old.signing_time = "2026-02-27T11:59:59Z".parse().unwrap();
+    old.signing_time = "2026-03-01T11:44:59Z".parse().unwrap();
     let old = make(&good, old);
     for (answered, rule) in [
         (other_type, "ENV-1"),
