@@ -111,7 +111,7 @@ fn refusal(switch: Break) -> String {
 fn spoilt(command: &str, request: &[u8], told: &Told, key: &RogueKey) -> Result<Result<Vec<u8>, Vec<u8>>> {
     let (chain, spec, algorithm) = (key.sent_chain(), key.told_spec(), key.told_algorithm());
     let signature = match command {
-        "generate-signature" => sent_signature(request, key)?,
+        "generate-signature" => sent_signature(&believed(command, request, told, key)?, key)?,
         _ => Vec::new(),
     };
     let honest = Told { switch: Break::Nothing, ..told.clone() };

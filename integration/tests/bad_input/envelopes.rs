@@ -109,10 +109,10 @@ const CASES: &[Case] = &[
         JWS,
         |f| f.jws(&good().replace("notary.payload.v1+json", "notary.other"), &f.payload(), ""),
         &["notary.other"],
-        Refuses,
+        Shows,
     ),
-    ("jws-empty", JWS, |_| Ok(Vec::new()), &["JWS"], Refuses),
-    ("jws-not-json", JWS, |_| Ok(b"<html>".to_vec()), &["JSON"], Refuses),
+    ("jws-empty", JWS, |_| Ok(Vec::new()), &["not a valid jws envelope"], Refuses),
+    ("jws-not-json", JWS, |_| Ok(b"<html>".to_vec()), &["not a valid jws envelope"], Refuses),
     (
         "jws-text-behind",
         JWS,
@@ -120,7 +120,7 @@ const CASES: &[Case] = &[
         &["not a valid"],
         Refuses,
     ),
-    ("jws-as-cose", COSE, |f| f.jws(&good(), &f.payload(), ""), &["COSE"], Refuses),
+    ("jws-as-cose", COSE, |f| f.jws(&good(), &f.payload(), ""), &["not a valid cose envelope"], Refuses),
     (
         "jws-changed",
         JWS,
@@ -183,7 +183,7 @@ const CASES: &[Case] = &[
     ),
     // An array that says it has 2^64-1 items.
     ("cose-endless-array", COSE, |_| Ok([&[0xd2, 0x9b][..], &[0xff; 8]].concat()), &["not a valid"], Refuses),
-    ("cose-empty", COSE, |_| Ok(Vec::new()), &["COSE"], Refuses),
+    ("cose-empty", COSE, |_| Ok(Vec::new()), &["not a valid cose envelope"], Refuses),
 ];
 
 fn good() -> String {

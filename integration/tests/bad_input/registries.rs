@@ -166,11 +166,18 @@ fn many_referrers(world: &World) -> Result<()> {
         let next = format!("<{path}?page={}>; rel=\"next\"", page + 1);
         Some(Answer::of(INDEX, index).with("link", next))
     })?;
-    let said = world.home.prokura(["list", &reference])?;
-    ensure!(said.code != Some(0), "{said:?}");
-    says(&said.stderr, &["more than"])?;
-    let pages = server.asked().iter().filter(|a| a.path.contains("/referrers/")).count();
-    ensure!((2..=201).contains(&pages), "{pages} pages were read");
+    let pages = || server.asked().iter().filter(|a| a.path.contains("/referrers/")).count();
+    // As many as are asked for, and word of the rest.
+    let some = world.home.prokura(["list", "--max-signatures", "50", &reference])?;
+    says(&some.stderr, &["exceeded configured limit of max signatures 50"])?;
+    ensure!(some.stdout.matches("sha256:").count() == 51 && pages() == 1, "{} pages: {some:?}", pages());
+    let all = world.home.prokura(["list", "--max-signatures", "20000", &reference])?;
+    says(&all.refused(INFRASTRUCTURE)?, &["more than 10000"])?;
+    // 200 to a page.
+    ensure!((50..=52).contains(&(pages() - 1)), "{} pages were read", pages());
+    // No signature of them exists: none is worth more than its own error.
+    let verified = world.home.prokura(["verify", "--max-signatures", "3", &reference])?;
+    ensure!(verified.code != Some(0), "{verified:?}");
     Ok(())
 }
 
@@ -190,7 +197,7 @@ fn circle(world: &World) -> Result<()> {
 /// Storage hosts get the request, never the password.
 fn redirect(world: &World) -> Result<()> {
     let storage = Arc::new(Server::start(|_| Answer::of(MANIFEST, artifact().0))?);
-    let target = format!("http://{}/stolen", storage.address);
+    let target = format!("http://{}/stolen", storage.address.replace("localhost", "127.0.0.1"));
     let (server, reference) = registry(move |asked| {
         if asked.header("authorization").is_none() {
             return Some(Answer::status(401).with("www-authenticate", "Basic realm=\"test\""));

@@ -51,7 +51,7 @@ impl Answer {
 
 /// A server that ends with the test process, and what it was asked.
 pub(crate) struct Server {
-    /// `127.0.0.1:PORT`
+    /// `localhost:PORT`: the one name for which plain HTTP is spoken unasked.
     pub(crate) address: String,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?.to_string();
+        let address = format!("localhost:{}", listener.local_addr()?.port());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (log, answer) = (Arc::clone(&asked), Arc::new(answer));
         std::thread::spawn(move || {

@@ -21,6 +21,7 @@ pub(crate) struct Scene {
     world: std::sync::Arc<World>,
     directory: PathBuf,
     layout: PathBuf,
+    digest: String,
     before: BTreeMap<PathBuf, Vec<u8>>,
 }
 
@@ -29,9 +30,11 @@ impl Scene {
         let directory = world.home.path().join("scenes").join(name.replace("::", "-"));
         std::fs::create_dir_all(directory.join("plugins"))?;
         std::fs::create_dir(directory.join("tmp"))?;
-        let layout = world.image()?.copy(&directory.join("layout"))?;
+        let image = world.image()?;
+        let layout = image.copy(&directory.join("layout"))?;
         let before = files(&layout)?;
-        Ok(Self { world: std::sync::Arc::clone(world), directory, layout, before })
+        let (world, digest) = (std::sync::Arc::clone(world), image.digest.clone());
+        Ok(Self { world, directory, layout, digest, before })
     }
 
     /// Where the executable of a plugin belongs; its directory is made.
@@ -75,7 +78,7 @@ impl Scene {
     }
 
     pub(crate) fn reference(&self) -> String {
-        format!("{}:v1", self.layout.display())
+        format!("{}@{}", self.layout.display(), self.digest)
     }
 
     /// The signature is there and verifies but for the trust in its root.

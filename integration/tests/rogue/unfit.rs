@@ -73,7 +73,7 @@ fn names(world: &World) -> Vec<Named> {
         ("plugin-leads-out", arguments("../x", "k"), 2, &["\"../x\"", "no plugin name", "letters, digits"]),
         ("plugin-is-a-path", arguments("/bin/true", "k"), 2, &["no plugin name"]),
         ("plugin-is-empty", arguments("", "k"), 2, &["plugin name"]),
-        ("key-id-leads-out", arguments("softkey", "../x"), 1, &["\"../x\"", "no plain file name", "key id"]),
+        ("key-id-leads-out", arguments("softkey", "../x"), 1, &["../x", "no plain file name", "key id"]),
         ("key-id-is-hidden", arguments("softkey", ".x"), 1, &["no plain file name", "key id"]),
         ("key-id-has-a-newline", arguments("softkey", "a\nb"), 2, &["control characters"]),
         ("key-is-not-there", arguments("softkey", "nobody"), 1, &["nobody.key", "key id"]),
