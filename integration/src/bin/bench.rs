@@ -253,7 +253,7 @@ fn whole_process(world: &World, runs: u32) -> Result<()> {
     println!(
         "\nprokura sign of an OCI layout, whole process, median of {runs}; phases as the command reports them"
     );
-    println!("plugin     transport   wall ms   CPU ms   phases (ms)");
+    println!("plugin     transport   wall ms   CPU ms   phases of the last run (ms)");
     executable("prokura")?;
     for (plugin, key) in [
         ("softkey", world.softkey_arguments(KeySpec::Ec256)),
@@ -278,10 +278,10 @@ fn whole_process(world: &World, runs: u32) -> Result<()> {
         let median = walls.get(walls.len() / 2).context("at least one run")?;
         println!(
             "{plugin:<10} {:<9} {:>9.1} {:>8.1}   {}",
-            phases.pointer("/transport").and_then(|t| t.as_str()).unwrap_or("?"),
+            phases.pointer("/signed/0/transport").and_then(|t| t.as_str()).unwrap_or("?"),
             median.as_secs_f64() * 1e3,
             cpu * 1e3,
-            phases.pointer("/timings").map_or_else(|| phases.to_string(), ToString::to_string)
+            phases.pointer("/signed/0/timingsMs").map_or_else(|| phases.to_string(), ToString::to_string)
         );
     }
     Ok(())
