@@ -118,7 +118,7 @@ fn refuse_timestamping(options: &SignerOptions) -> Result<(), Failure> {
 fn choose(options: &SignerOptions, context: &Context) -> Result<(PluginName, KeyReference), Failure> {
     let given = to_map(&options.plugin_config);
     if let (Some(plugin), Some(id)) = (&options.plugin, &options.id) {
-        return Ok((plugin.clone(), KeyReference::new(id.as_str(), PluginConfig(given))?));
+        return Ok((plugin.clone(), KeyReference::new(id.as_str(), PluginConfig(from_here(given)))?));
     }
     let keys = SigningKeys::load(&context.directories)?;
     let entry = keys.find(options.key.as_deref())?;
@@ -127,16 +127,19 @@ fn choose(options: &SignerOptions, context: &Context) -> Result<(PluginName, Key
             let plugin = plugin.parse().map_err(|error| {
                 Failure::usage(format!("key {:?} in signingkeys.json: {error}", entry.name()))
             })?;
-            let key = KeyReference::new(id, PluginConfig(merged(config.cloned().unwrap_or_default(), given)));
+            let key = KeyReference::new(
+                id,
+                PluginConfig(from_here(merged(config.cloned().unwrap_or_default(), given))),
+            );
             Ok((plugin, key?))
         }
         KeySource::Local { key_path, cert_path } => {
             let files = BTreeMap::from([
-                ("keyPath".to_owned(), key_path.to_owned()),
-                ("certPath".to_owned(), cert_path.to_owned()),
+                ("keyPath".to_owned(), absolute(key_path)),
+                ("certPath".to_owned(), absolute(cert_path)),
             ]);
             let plugin = LOCAL_KEY_PLUGIN.parse().map_err(|error| Failure::usage(format!("{error}")))?;
-            Ok((plugin, KeyReference::new(entry.name(), PluginConfig(merged(files, given)))?))
+            Ok((plugin, KeyReference::new(entry.name(), PluginConfig(from_here(merged(files, given))))?))
         }
     }
 }
@@ -145,6 +148,29 @@ fn choose(options: &SignerOptions, context: &Context) -> Result<(PluginName, Key
 fn merged(mut stored: BTreeMap<String, String>, given: BTreeMap<String, String>) -> BTreeMap<String, String> {
     stored.extend(given);
     stored
+}
+
+/// The entry of a plugin config that names a certificate bundle, for every plugin.
+const CA_CERTIFICATES: &str = "ca_certs";
+
+/// Relative paths as seen from here. `notation` runs a plugin in the user's working directory, this host in a private
+/// one; a value that starts with `./` or `../`, and any relative `ca_certs`, means the same file in both.
+fn from_here(mut config: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    for (name, value) in &mut config {
+        if value.starts_with("./")
+            || value.starts_with("../")
+            || (name == CA_CERTIFICATES && !value.is_empty())
+        {
+            *value = absolute(value);
+        }
+    }
+    config
+}
+
+/// A path that means the same file from any working directory. One that cannot be made so stays as it is.
+fn absolute(path: &str) -> String {
+    let found = std::path::absolute(path).ok().and_then(|path| path.to_str().map(str::to_owned));
+    found.unwrap_or_else(|| path.to_owned())
 }
 
 /// The annotations of the signature manifest: the plugin's, and the two that `notation` writes.
@@ -168,6 +194,22 @@ pub(crate) fn manifest_annotations(signed: &Signed) -> BTreeMap<String, String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_seen_from_here() {
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let here = from_here(map(&[
+            ("a", "./x"),
+            ("ca_certs", "ca.pem"),
+            ("b", "x"),
+            ("c", "/x"),
+            ("u", "pkcs11:./x"),
+        ]));
+        let cwd = std::path::absolute(".").unwrap();
+        assert_eq!(here["a"], cwd.join("x").to_str().unwrap());
+        assert_eq!(here["ca_certs"], cwd.join("ca.pem").to_str().unwrap());
+        assert_eq!((here["b"].as_str(), here["c"].as_str(), here["u"].as_str()), ("x", "/x", "pkcs11:./x"));
+    }
 
     #[test]
     fn what_is_given_for_one_command_wins() {

@@ -28,7 +28,8 @@ pub(crate) struct SignerOptions {
     #[arg(long, value_name = "NAME", requires = "id")]
     pub(crate) plugin: Option<PluginName>,
 
-    /// Handed to the plugin as it is; repeatable. Never put a secret here: arguments are visible to other users
+    /// Handed to the plugin; repeatable. A value that starts with ./ or ../ is a path from here. Never put a secret
+    /// here: arguments are visible to other users
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) plugin_config: Vec<KeyValue>,
 
