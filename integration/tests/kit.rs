@@ -31,6 +31,7 @@ type Told = Arc<Mutex<Vec<(String, Verdict)>>>;
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
     let world = Arc::new(World::new()?);
+    world.home.install("rogue", &executable("rogue")?)?;
     let vectors = Arc::new(load(&vectors_directory())?);
     let told = Told::default();
     let mut trials = Vec::new();
@@ -197,10 +198,10 @@ fn rogues(world: &Arc<World>, vectors: &Arc<Vec<Vector>>) -> Vec<Trial> {
 
 /// The rogue under its own name in a directory of its own, where it keeps what it was told.
 fn rogue(world: &World, switch: Break, transport: Transport) -> Result<Subject> {
-    let directory = world.home.path().join(format!("kit-{}-{transport:?}", switch.name()));
-    std::fs::create_dir_all(&directory)?;
+    let directory = tempfile::tempdir_in(world.home.path())?.keep();
     let program = directory.join("notation-rogue");
-    std::fs::copy(executable("rogue")?, &program)?;
+    // One copy for all, made before there are threads: a file that is open for writing cannot be started.
+    std::fs::hard_link(world.home.plugins().join("rogue/notation-rogue"), &program)?;
     let entry = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let transport = if transport == Transport::Grpc { "grpc" } else { "stdio" };
     let config: PluginConfig =

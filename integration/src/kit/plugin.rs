@@ -1,7 +1,7 @@
 //! Vectors for plugins: a request goes in, what comes out must keep the rule.
 
 use anyhow::{Context as _, Result, ensure};
-use prokura_plugin::message::{CONTRACT_VERSION, DescribeKeyRequest, ErrorResponse};
+use prokura_plugin::message::{CONTRACT_VERSION, DescribeKeyRequest, ErrorResponse, MetadataRequest};
 use prokura_plugin::vector::{Expect, Values, Vector, grpc};
 use prokura_plugin::{ErrorCode, KeyId, KeySpec};
 use prokura_proto::plugin::v1::{DescribeKeyRequest as WireDescribeKey, GetMetadataRequest, KeyReference};
@@ -11,8 +11,11 @@ use super::socket::Serving;
 use super::stdio::{Answer, run};
 use super::{Outcome, PAYLOAD, Subject, Verdict, outcome, properties, skipped_spec, verdict};
 
-/// The spec of the subject's key, as it describes it itself.
+/// The spec of the subject's key, as it describes it itself. Begins as every host does, by asking who it is.
 pub(super) fn key_spec(subject: &Subject) -> Result<KeySpec> {
+    let metadata = MetadataRequest { plugin_config: subject.config.clone() };
+    // The vectors judge the answer.
+    run(subject, &["get-plugin-metadata"], &serde_json::to_vec(&metadata)?)?;
     let request = DescribeKeyRequest {
         contract_version: CONTRACT_VERSION.to_owned(),
         key_id: subject.key_id.clone(),
