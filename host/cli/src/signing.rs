@@ -14,6 +14,7 @@ use crate::cli::value::to_map;
 use crate::config::Config;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::output::Output;
 use crate::signing_keys::{KeySource, SigningKeys};
 use crate::verb::Scene;
 
@@ -93,10 +94,11 @@ impl SigningSession {
         }
     }
 
-    /// Ends the plugin's process.
-    pub(crate) async fn close(self) {
+    /// Ends the plugin's process. A plugin that announces gRPC and fails at it costs time and is worth a look, so it is
+    /// said even though the signature is as good.
+    pub(crate) async fn close(self, output: &mut Output<'_>) {
         if let Some(reason) = self.plugin.fallback_reason().await {
-            tracing::debug!(reason, "the plugin was spoken to over stdio");
+            output.warn(format!("the plugin was spoken to over stdio, gRPC failed: {reason}"));
         }
         self.plugin.close().await;
     }

@@ -86,9 +86,6 @@ fn attempt(world: &Arc<World>, name: &str, switch: Break, grpc: bool, at: &str) 
     ];
     let surroundings = if switch == Break::LeakedCredentials { &surroundings[..] } else { &[] };
     let expected = expected(switch, grpc);
-    if matches!(expected, FellBack(_)) {
-        arguments.push("--verbose".to_owned());
-    }
     let run = scene.sign(&arguments, surroundings)?;
     match expected {
         Signed => {
@@ -103,9 +100,9 @@ fn attempt(world: &Arc<World>, name: &str, switch: Break, grpc: bool, at: &str) 
             let said = run.stderr.clone();
             run.ok()?;
             scene.is_signed()?;
-            says(&said, &["falling back to stdio"])?;
+            says(&said, &["the plugin was spoken to over stdio, gRPC failed"])?;
             says(&said, words)?;
-            let line = said.lines().find(|line| line.contains("falling back")).unwrap_or_default();
+            let line = said.lines().find(|line| line.contains("gRPC failed")).unwrap_or_default();
             Ok(format!("signed over stdio: {line}"))
         }
         Refused(exit, words) => {

@@ -96,7 +96,7 @@ pub(crate) async fn run(
     let session = SigningSession::open(&options.signer, &config, scene).await?;
     let finder = Finder::new(scene, &options.registry, &config, output);
     let signed = sign_all(&references, options, &session, &finder, scene, output).await;
-    session.close().await;
+    session.close(output).await;
     signed
 }
 
