@@ -131,7 +131,7 @@ const DEFECTS: [Defect; 5] = [
         "tampered",
         tampered,
         CheckType::Integrity,
-        "signature is invalid. Error: the signature does not verify",
+        "signature is invalid. Error: the envelope was changed or is wrongly signed; under the leaf certificate",
     ),
 ];
 
