@@ -24,6 +24,7 @@ use tonic::transport::Server;
 use crate::error::Error;
 use crate::limits::{DRAIN_SECONDS_MAX, GRPC_MESSAGE_BYTES_MAX, GRPC_STREAMS_MAX, SIGNATURES_IN_FLIGHT_MAX};
 use crate::message::{ErrorResponse, Metadata};
+use crate::protocol_stream::take_stdout;
 use crate::signing_key::OpenKey;
 
 use socket::Socket;
@@ -54,6 +55,7 @@ pub(crate) fn serve(path: &Path, metadata: Metadata, open_key: impl OpenKey) -> 
 }
 
 async fn serve_until_stdin_closes(path: &Path, service: PluginService) -> Result<(), Error> {
+    let mut stdout = take_stdout().map_err(|e| Error::internal(format!("stdout cannot be kept: {e}")))?;
     let socket = Socket::bind(path)?;
     let (health, health_server) = tonic_health::server::health_reporter();
     health.set_serving::<PluginServer<PluginService>>().await;
@@ -67,19 +69,13 @@ async fn serve_until_stdin_closes(path: &Path, service: PluginService) -> Result
         socket.connections()?,
         closed(stopped.clone()),
     );
-    say_ready()?;
+    stdout
+        .write_all(READY_LINE.as_bytes())
+        .map_err(|e| Error::internal(format!("stdout does not take the ready line: {e}")))?;
     tokio::select! {
         outcome = server => outcome.map_err(|e| Error::internal(format!("the gRPC server failed: {e}"))),
         () = drained(stopped) => Ok(()),
     }
-}
-
-fn say_ready() -> Result<(), Error> {
-    let mut stdout = std::io::stdout();
-    stdout
-        .write_all(READY_LINE.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(|e| Error::internal(format!("stdout does not take the ready line: {e}")))
 }
 
 /// Becomes true when stdin ends. Reading is left to a thread of its own: it cannot be cancelled.

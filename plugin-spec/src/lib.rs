@@ -74,6 +74,7 @@ mod key;
 pub mod limits;
 pub mod message;
 mod operation;
+mod protocol_stream;
 mod public_key;
 mod request;
 mod serve;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use crate::error::Error;
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::message::{ErrorResponse, Metadata};
+use crate::protocol_stream::take_stdout;
 use crate::signing_key::OpenKey;
 use crate::stdio;
 
@@ -51,6 +52,10 @@ pub fn serve_with_usage(metadata: Metadata, usage: &str, open_key: impl OpenKey)
 fn over_stdio(command: &str, metadata: &Metadata, open_key: &dyn OpenKey) -> ExitCode {
     // The default hook writes to stderr, which belongs to the one JSON object (SPEC STDIO-8).
     std::panic::set_hook(Box::new(|_| ()));
+    let mut stdout = match take_stdout() {
+        Ok(stdout) => stdout,
+        Err(error) => return refused(&Error::internal(format!("stdout cannot be kept: {error}")).into()),
+    };
     let mut request = Vec::new();
     let limit = REQUEST_BYTES_MAX as u64 + 1;
     let answer = match std::io::stdin().lock().take(limit).read_to_end(&mut request) {
@@ -58,7 +63,7 @@ fn over_stdio(command: &str, metadata: &Metadata, open_key: &dyn OpenKey) -> Exi
         Err(error) => Err(Error::internal(format!("stdin cannot be read: {error}")).into()),
     };
     match answer {
-        Ok(answer) => written(&mut std::io::stdout(), &answer),
+        Ok(answer) => written(&mut stdout, &answer),
         Err(refusal) => refused(&refusal),
     }
 }
