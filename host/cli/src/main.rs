@@ -2,6 +2,12 @@
 //!
 //! This file reads arguments, environment and clock, and nothing else does; the verbs are in `verb`.
 
+#![allow(
+    rustdoc::invalid_html_tags,
+    rustdoc::broken_intra_doc_links,
+    reason = "doc comments of arguments are their help text"
+)]
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
