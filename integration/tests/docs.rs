@@ -1,0 +1,140 @@
+//! The commands in the documentation are run, word for word but for the places named in a table of substitutions.
+
+#![expect(clippy::disallowed_methods, reason = "tests start real programs")]
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Arguments;
+use prokura_integration::program::{executable, output, system, workspace};
+use prokura_integration::suite::trial;
+use prokura_integration::world::World;
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::from_args();
+    let world = Arc::new(World::new()?);
+    let trials = [
+        ("the_readme_signs_with_a_token", readme as fn(&World) -> Result<()>),
+        ("the_pkcs11_page_makes_a_token_and_signs", pkcs11_page),
+        ("the_softkey_page_makes_a_key_and_signs", softkey_page),
+        ("the_readme_names_two_commands_that_exist", two_commands),
+    ]
+    .map(|(name, test)| {
+        let world = Arc::clone(&world);
+        trial(name, move || test(&world))
+    });
+    Ok(libtest_mimic::run(&arguments, trials.into()).exit_code())
+}
+
+/// The block of the section "Sign an image with a key in a PKCS#11 token".
+fn readme(world: &World) -> Result<()> {
+    let token = world.token("softhsm")?;
+    let reference = world.image()?.push(world.registry(true)?, "readme/app")?;
+    let text = std::fs::read_to_string(workspace().join("README.md"))?;
+    let section = after(&text, "## Sign an image with a key in a PKCS#11 token")?;
+    let block =
+        section.split("```sh\n").nth(1).and_then(|b| b.split("```").next()).context("a block of commands")?;
+    let script = substituted(
+        block,
+        &[
+            ("pkcs11:token=builds;object=release", "pkcs11:token=prokura%20test;object=ec-256"),
+            ("/etc/prokura/pin", &token.pin_file.display().to_string()),
+            ("/etc/prokura/chain.pem", &token.root.display().to_string()),
+            ("registry.example/app@sha256:...", &reference),
+        ],
+    )?;
+    let said = shell(world, &world.home.path().join("readme"), &script)?;
+    ensure!(said.contains(&format!("Successfully signed {reference}")), "{said}");
+    ensure!(said.contains(&format!("Successfully verified signature for {reference}")), "{said}");
+    Ok(())
+}
+
+/// Everything indented below "Walk through it with SoftHSM" but the installation, which `integration/test` has done.
+fn pkcs11_page(world: &World) -> Result<()> {
+    system("softhsm2-util", "apt-get install softhsm2")?;
+    system("pkcs11-tool", "apt-get install opensc")?;
+    let reference = world.image()?.push(world.registry(true)?, "pages/pkcs11")?;
+    let text = std::fs::read_to_string(workspace().join("plugins/pkcs11/README.md"))?;
+    let section = after(&text, "## Walk through it with SoftHSM")?;
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let script = substituted(
+        &commands.join("\n"),
+        &[
+            ("apt-get install softhsm2 opensc openssl", ":"),
+            ("prokura key add release", "prokura key add pkcs11-page"),
+            ("--key release REFERENCE", &format!("--key pkcs11-page {reference}")),
+        ],
+    )?;
+    let said = shell(world, &world.home.path().join("pkcs11-page"), &script)?;
+    ensure!(said.contains(r#""keySpec":"EC-256""#), "{said}");
+    ensure!(said.contains(&format!("Successfully signed {reference}")), "{said}");
+    Ok(())
+}
+
+/// The commands behind `$ ` below "Try it".
+fn softkey_page(world: &World) -> Result<()> {
+    system("openssl", "apt-get install openssl")?;
+    let layout = world.image()?.copy(&world.home.path().join("softkey-page-layout"))?;
+    let text = std::fs::read_to_string(workspace().join("plugins/softkey/README.md"))?;
+    let section = after(&text, "## Try it")?;
+    let block =
+        section.split("```console\n").nth(1).and_then(|b| b.split("```").next()).context("a block")?;
+    let commands: Vec<&str> = block.lines().map(|line| line.strip_prefix("$ ").unwrap_or(line)).collect();
+    let script =
+        format!("{}\nprokura sign --oci-layout --key demo {}:v1\n", commands.join("\n"), layout.display());
+    let said = shell(world, &world.home.path().join("softkey-page"), &script)?;
+    ensure!(said.contains("Successfully signed"), "{said}");
+    Ok(())
+}
+
+fn two_commands(world: &World) -> Result<()> {
+    let text = std::fs::read_to_string(workspace().join("README.md"))?;
+    let block = after(&text, "## Two commands")?.split("```").nth(1).context("a block")?.to_owned();
+    let commands: Vec<&str> =
+        block.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    ensure!(commands == ["integration/demo", "integration/test"], "{commands:?}");
+    for command in commands {
+        ensure!(workspace().join(command).is_file(), "{command} is not there");
+    }
+    // What the demo runs once everything is built.
+    let directory = world.home.path().join("quickstart");
+    let said = world.home.prokura(["quickstart", "--dir", &directory.display().to_string()])?.ok()?;
+    ensure!(said.contains("the signature was verified, and the tampered copy was refused"), "{said}");
+    Ok(())
+}
+
+/// The text of a section, up to the next heading of the same level.
+fn after<'a>(text: &'a str, heading: &str) -> Result<&'a str> {
+    let start = text.find(heading).with_context(|| format!("no heading {heading:?}"))? + heading.len();
+    let section = text.get(start..).unwrap_or_default();
+    Ok(section.split("\n## ").next().unwrap_or(section))
+}
+
+/// A substitution that finds nothing is an error: the page has changed and the test looks at something else.
+fn substituted(script: &str, table: &[(&str, &str)]) -> Result<String> {
+    let mut script = script.to_owned();
+    for (from, to) in table {
+        ensure!(script.contains(from), "{from:?} is not in\n{script}");
+        script = script.replace(from, to);
+    }
+    Ok(script)
+}
+
+/// Runs commands as a reader would, each one having to succeed, with `prokura` and the plugins in PATH.
+fn shell(world: &World, directory: &Path, script: &str) -> Result<String> {
+    std::fs::create_dir(directory)?;
+    let programs = executable("prokura")?;
+    let programs = programs.parent().context("an executable is in a directory")?.display().to_string();
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
+    let mut command: Command = world.home.command(Path::new("/bin/bash"));
+    command.args(["-euo", "pipefail", "-c", script]).env("PATH", path).current_dir(directory);
+    // The page makes a token of its own.
+    if script.contains("softhsm2.conf") {
+        command.env_remove("SOFTHSM2_CONF");
+    }
+    let run = output(&mut command)?;
+    let stderr = run.stderr.clone();
+    run.ok().with_context(|| format!("{script}\n{stderr}"))
+}
