@@ -65,6 +65,21 @@ impl SigningSession {
         Ok(Self { plugin, key, format, options: options.clone(), now: scene.context.now })
     }
 
+    /// Warns of every entry of the plugin config that sounds like a secret, each time it is used.
+    pub(crate) fn warn_of_secrets(&self, output: &mut Output<'_>) {
+        let given = to_map(&self.options.plugin_config);
+        for secret in self.key.plugin_config().0.keys().filter(|name| sounds_secret(name)) {
+            let place = match given.contains_key(secret) {
+                true => "on the command line, where other users of this machine can read it",
+                false => "in signingkeys.json in plain text",
+            };
+            output.warn(format_args!(
+                "plugin config {secret:?} is given {place}; if its value is a secret, use the plugin's way to take it \
+                 from a file or the environment"
+            ));
+        }
+    }
+
     /// The plugin.
     pub(crate) const fn plugin(&self) -> &Plugin {
         &self.plugin
@@ -102,6 +117,12 @@ impl SigningSession {
         }
         self.plugin.close().await;
     }
+}
+
+/// Names under which plugins take secrets that should not lie in a file everybody copies around.
+pub(crate) fn sounds_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["pin", "password", "passphrase", "secret"].contains(&name.as_str())
 }
 
 /// Without a countersignature, a signature is only good while its certificate is. Whoever asks for one must not believe
@@ -218,5 +239,11 @@ mod tests {
         let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         let merged = merged(map(&[("a", "1"), ("b", "2")]), map(&[("b", "3"), ("c", "4")]));
         assert_eq!(merged, map(&[("a", "1"), ("b", "3"), ("c", "4")]));
+    }
+
+    #[test]
+    fn places_of_secrets_are_no_secrets() {
+        assert!(sounds_secret("PIN") && sounds_secret("password"));
+        assert!(!sounds_secret("pin-source") && !sounds_secret("keyPath") && !sounds_secret("token"));
     }
 }

@@ -9,6 +9,7 @@ use crate::cli::key::{KeyAddOptions, KeyCommand, KeyDeleteOptions, KeyUpdateOpti
 use crate::cli::value::to_map;
 use crate::exit::Failure;
 use crate::output::{Output, Report, printable_line, table};
+use crate::signing::sounds_secret;
 use crate::signing_keys::{KeyEntry, KeySource, SigningKeys};
 
 /// Runs a verb on the key list.
@@ -51,12 +52,6 @@ fn add(options: &KeyAddOptions, scene: &Scene<'_>, output: &mut Output<'_>) -> R
     let entry = KeyEntry::plugin(name, id.as_str(), options.plugin.as_str(), config);
     SigningKeys::update(&scene.context.directories, |keys| keys.add(entry, options.default))?;
     output.report(&Changed { name, default: options.default })
-}
-
-/// Names under which plugins take secrets that should not lie in a file everybody copies around.
-fn sounds_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["pin", "password", "passphrase", "secret"].contains(&name.as_str())
 }
 
 fn update(options: &KeyUpdateOptions, scene: &Scene<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
@@ -184,12 +179,6 @@ fn delete(options: &KeyDeleteOptions, scene: &Scene<'_>, output: &mut Output<'_>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_of_secrets_are_no_secrets() {
-        assert!(sounds_secret("PIN") && sounds_secret("password"));
-        assert!(!sounds_secret("pin-source") && !sounds_secret("keyPath") && !sounds_secret("token"));
-    }
 
     #[test]
     fn deletions_are_told_as_notation_tells_them() {
