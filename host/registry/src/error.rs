@@ -276,8 +276,10 @@ impl Error {
 }
 
 /// Statuses that a registry sends when it is busy or restarting, not when it disagrees.
+///
+/// 500 among them: docker-registry 2.8 answers so to whoever reads a tag while somebody else replaces it.
 pub(crate) fn is_transient(status: u16) -> bool {
-    matches!(status, 429 | 502 | 503 | 504)
+    matches!(status, 429 | 500 | 502 | 503 | 504)
 }
 
 fn limit_text(bytes: u64) -> String {
@@ -317,7 +319,7 @@ mod tests {
         };
         assert_eq!((refused(403).blame(), refused(403).may_retry()), (Blame::User, false));
         assert_eq!((refused(429).blame(), refused(429).may_retry()), (Blame::Registry, true));
-        assert_eq!((refused(500).blame(), refused(500).may_retry()), (Blame::Registry, false));
+        assert_eq!((refused(501).blame(), refused(501).may_retry()), (Blame::Registry, false));
         assert_eq!((refused(503).blame(), refused(503).may_retry()), (Blame::Registry, true));
     }
 }

@@ -66,7 +66,7 @@ impl Default for Timeouts {
     }
 }
 
-/// Repetition of idempotent requests after 429, 502, 503, 504 or a failed connection.
+/// Repetition of idempotent requests after 429, 500, 502, 503, 504 or a failed connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Retry {
     /// Attempts altogether; 1 means no repetition. Default 4.

@@ -163,7 +163,7 @@ async fn retries_end_and_a_long_wait_is_not_begun() {
 
 #[tokio::test]
 async fn other_errors_are_not_repeated() {
-    for status in [400, 403, 418, 500] {
+    for status in [400, 403, 418, 501] {
         let server = serving(Reply::status(status));
         let error = server.repository(options()).resolve(&v1()).await.unwrap_err();
         assert!(matches!(error, Error::Refused { status: s, .. } if s == status), "{error}");
