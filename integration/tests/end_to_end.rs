@@ -5,9 +5,13 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use libtest_mimic::{Arguments, Trial};
+use prokura_integration::backend::registry::Registry;
+use prokura_integration::home::write_private;
 use prokura_integration::key;
+use prokura_integration::pki::{Authority, generate_key};
+use prokura_integration::program::{executable, output};
 use prokura_integration::suite::trial;
 use prokura_integration::world::World;
 use prokura_plugin::KeySpec;
@@ -37,6 +41,13 @@ fn main() -> Result<ExitCode> {
     trials.extend(named(&world, "another_artifact_is_not_verified_by_this_signature", wrong_artifact));
     trials.extend(named(&world, "blobs_are_signed_and_a_changed_one_is_refused", blobs));
     trials.extend(named(&world, "an_untrusted_root_is_refused_with_its_reason", untrusted));
+    trials.extend(named(&world, "a_registry_with_basic_authentication", |world| {
+        authenticated(world, "-basic-auth")
+    }));
+    trials
+        .extend(named(&world, "a_registry_with_bearer_tokens", |world| authenticated(world, "-token-auth")));
+    trials.extend(named(&world, "a_registry_with_a_private_authority", private_authority));
+    trials.extend(named(&world, "ten_at_once_lose_no_signature", ten_at_once));
     let conclusion = libtest_mimic::run(&arguments, trials);
     Ok(conclusion.exit_code())
 }
@@ -167,10 +178,7 @@ fn blobs(world: &World) -> Result<()> {
             "trustedIdentities": ["*"],
         }],
     });
-    prokura_integration::home::write_private(
-        &world.home.config().join("trustpolicy.blob.json"),
-        &policy.to_string(),
-    )?;
+    write_private(&world.home.config().join("trustpolicy.blob.json"), &policy.to_string())?;
     for spec in KeySpec::ALL {
         for format in ["jws", "cose"] {
             let blob = world.home.path().join(format!("blob-{}-{format}", key::id(spec)));
@@ -213,5 +221,94 @@ fn untrusted(world: &World) -> Result<()> {
     let said =
         world.home.prokura(["verify", "--oci-layout", "--scope", "local/app", &reference])?.refused(1)?;
     ensure!(said.contains("does not contain any trusted certificate"), "{said}");
+    Ok(())
+}
+
+/// Without credentials, with wrong ones, and with those in the environment, as notation takes them.
+fn authenticated(world: &World, flag: &str) -> Result<()> {
+    let registry = Registry::olareg_with(&[flag, "ci:open-sesame"], Some(("ci", "open-sesame")))?;
+    let reference = world.image()?.push(&registry, "guarded/app")?;
+    let key = world.softkey_arguments(KeySpec::Ec256);
+    let sign = |login: Option<(&str, &str)>| {
+        let mut command = world.home.command(&executable("prokura")?);
+        command.arg("sign").args(&key).arg(&reference);
+        if let Some((user, password)) = login {
+            command.env("NOTATION_USERNAME", user).env("NOTATION_PASSWORD", password);
+        }
+        output(&mut command)
+    };
+    for wrong in [None, Some(("ci", "close-sesame"))] {
+        let said = sign(wrong)?.refused(2)?;
+        ensure!(said.contains("401") || said.contains("login"), "{said}");
+        ensure!(!said.contains("close-sesame"), "the password is shown: {said}");
+    }
+    sign(Some(("ci", "open-sesame")))?.ok()?;
+    let verify = ["verify", "--username", "ci", "--password", "open-sesame", &reference];
+    world.home.prokura(verify)?.ok()?;
+    Ok(())
+}
+
+/// TLS with a certificate of an authority that only `--ca-file` names.
+fn private_authority(world: &World) -> Result<()> {
+    let authority = Authority::new("registry test root")?;
+    let key = generate_key(KeySpec::Ec256)?;
+    let certificate = authority.issue_to(&key, "localhost", |params| {
+        params.subject_alt_names = vec![rcgen::SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into())];
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    })?;
+    let directory = world.home.path().join("tls");
+    std::fs::create_dir(&directory)?;
+    let file = |name: &str, text: &str| -> Result<String> {
+        let path = directory.join(name);
+        write_private(&path, text)?;
+        Ok(path.display().to_string())
+    };
+    let root = file("root.pem", authority.certificate())?;
+    let (chain, key) = (file("registry.pem", &certificate)?, file("registry.key", &key.serialize_pem())?);
+    let registry = Registry::olareg_with(&["-tls-cert", &chain, "-tls-key", &key], None)?;
+    // notation speaks plain HTTP to the name localhost, so the address has to be one.
+    let registry = registry.at("127.0.0.1");
+    let reference = world.image()?.push(&registry, "tls/app")?;
+    let key = world.softkey_arguments(KeySpec::Ec256);
+    let sign = |extra: &[&str]| {
+        let arguments =
+            ["sign"].into_iter().chain(extra.iter().copied()).chain(key.iter().map(String::as_str));
+        world.home.prokura(arguments.chain([reference.as_str()]))
+    };
+    let said = sign(&[])?.refused(2)?;
+    ensure!(said.contains("certificate"), "{said}");
+    sign(&["--ca-file", &root])?.ok()?;
+    world.home.prokura(["verify", "--ca-file", &root, &reference])?.ok()?;
+    Ok(())
+}
+
+/// Processes that sign the same artifact at the same time: in a layout, and by the tag schema, which has no lock.
+fn ten_at_once(world: &World) -> Result<()> {
+    const AT_ONCE: usize = 10;
+    let image = world.image()?;
+    let layout = image.copy(&world.home.path().join("at-once"))?;
+    let places = [
+        ("--oci-layout", format!("{}@{}", layout.display(), image.digest)),
+        ("--verbose", image.push(world.registry(false)?, "at-once")?),
+    ];
+    let key = world.softkey_arguments(KeySpec::Ec256);
+    for (flag, reference) in &places {
+        std::thread::scope(|scope| {
+            let sign = || {
+                world.home.prokura(
+                    ["sign", flag]
+                        .into_iter()
+                        .chain(key.iter().map(String::as_str))
+                        .chain([reference.as_str()]),
+                )
+            };
+            let all: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(move || sign()?.ok())).collect();
+            all.into_iter()
+                .try_for_each(|one| one.join().map_err(|_| anyhow!("a thread panicked"))?.map(drop))
+        })?;
+        let layout = ["list", flag].into_iter().filter(|f| *f != "--verbose");
+        let listed = world.home.prokura(layout.chain([reference.as_str()]))?.ok()?;
+        ensure!(listed.matches("sha256:").count() == AT_ONCE + 1, "{AT_ONCE} signatures expected: {listed}");
+    }
     Ok(())
 }

@@ -49,6 +49,13 @@ impl Registry {
         Ok(Self { address, login, child })
     }
 
+    /// The same registry, called by another name of this machine.
+    #[must_use]
+    pub fn at(mut self, host: &str) -> Self {
+        self.address = self.address.replace("localhost", host);
+        self
+    }
+
     /// Debian's docker-registry 2.8, with its files below `directory`.
     ///
     /// # Errors
