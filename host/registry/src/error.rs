@@ -264,6 +264,12 @@ impl Error {
         }
     }
 
+    /// Whether a registry does not know a blob that a manifest names. Just after the blob was pushed that is a race of
+    /// the registry with itself: docker-registry 2.8 loses sight of a blob while somebody else pushes the same.
+    pub(crate) fn is_unknown_blob(&self) -> bool {
+        matches!(self, Self::Refused { status: 400 | 404, detail, .. } if detail.contains("MANIFEST_BLOB_UNKNOWN"))
+    }
+
     /// A short constructor for rules of a format.
     pub(crate) fn malformed(what: &str, reason: impl Into<String>) -> Self {
         Self::Malformed { what: text::printable(what), reason: reason.into() }

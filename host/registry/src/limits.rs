@@ -61,3 +61,7 @@ pub const HELPER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Largest answer of a credential helper, in bytes.
 pub const HELPER_BYTES_MAX: u64 = 64 * 1024;
+/// How often the two blobs and the manifest of a signature are pushed if the registry loses sight of a blob.
+pub const SIGNATURE_PUSHES_MAX: u32 = 4;
+/// Pause before the second of these pushes; the third waits twice as long, and so on.
+pub const SIGNATURE_PUSH_PAUSE: Duration = Duration::from_millis(150);

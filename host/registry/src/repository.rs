@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::limits::{ENVELOPE_BYTES_MAX, MANIFEST_BYTES_MAX};
+use crate::limits::{ENVELOPE_BYTES_MAX, MANIFEST_BYTES_MAX, SIGNATURE_PUSH_PAUSE, SIGNATURE_PUSHES_MAX};
 use crate::manifest::{self, EMPTY_JSON, SignatureForm};
 use crate::remote::{Remote, within};
 use crate::{Descriptor, Error, Layout, RegistryReference, RemoteOptions, Selector, Tag, media_type};
@@ -249,9 +249,17 @@ async fn push_remote(
     force_referrers_tag: bool,
 ) -> Result<Pushed, Error> {
     manifest.check_limit("the signature manifest to push", MANIFEST_BYTES_MAX)?;
-    remote.push_blob(&layer.media_type, Bytes::copy_from_slice(envelope)).await?;
-    remote.push_blob(media_type::EMPTY, Bytes::from_static(EMPTY_JSON)).await?;
-    let indexed = remote.push_manifest(&manifest, bytes, None, None).await?;
+    let envelope = Bytes::copy_from_slice(envelope);
+    let mut attempt = 1;
+    let indexed = loop {
+        remote.push_blob(&layer.media_type, envelope.clone()).await?;
+        remote.push_blob(media_type::EMPTY, Bytes::from_static(EMPTY_JSON)).await?;
+        match remote.push_manifest(&manifest, bytes.clone(), None, None).await {
+            Err(error) if error.is_unknown_blob() && attempt < SIGNATURE_PUSHES_MAX => attempt += 1,
+            outcome => break outcome?,
+        }
+        tokio::time::sleep(SIGNATURE_PUSH_PAUSE * attempt).await;
+    };
     let indexed = indexed.is_some_and(|found| found == subject.digest.to_string());
     let warnings = if force_referrers_tag || !indexed {
         remote.add_to_referrers_tag(&subject.digest, &manifest).await?

@@ -166,3 +166,32 @@ async fn the_manifest_pushed_has_the_members_of_the_specification() {
     assert_eq!(value["config"]["data"], "e30=");
     assert_eq!(put.path(), format!("{BASE}/manifests/{}", Digest::sha256(&put.body)));
 }
+
+/// docker-registry loses sight of a blob while somebody else pushes the same one.
+#[tokio::test]
+async fn a_blob_that_the_registry_lost_is_pushed_again_but_not_for_ever() {
+    let lost = || {
+        let code = r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}"#;
+        Reply::status(400).body(code)
+    };
+    for (losses, succeeds) in [(1, true), (100, false)] {
+        let memory = Memory::shared(true, true);
+        let image = memory.lock().unwrap().put_image();
+        let (left, inner) = (std::sync::atomic::AtomicUsize::new(losses), std::sync::Arc::clone(&memory));
+        let server = Server::start(move |seen| {
+            let is_manifest = seen.method == "PUT" && seen.path().contains("/manifests/");
+            let decremented = |n: usize| n.checked_sub(1);
+            let ordering = std::sync::atomic::Ordering::SeqCst;
+            if is_manifest && left.fetch_update(ordering, ordering, decremented).is_ok() {
+                return lost();
+            }
+            inner.lock().unwrap().answer(seen)
+        });
+        let repository = server.repository(options());
+        let pushed = repository.push_signature(&image, media_type::JWS, b"env", BTreeMap::new(), false).await;
+        assert_eq!(pushed.is_ok(), succeeds, "{pushed:?}");
+        let manifests =
+            server.seen().iter().filter(|s| s.method == "PUT" && s.path().contains("/manifests/")).count();
+        assert_eq!(manifests, if succeeds { 2 } else { 4 });
+    }
+}
