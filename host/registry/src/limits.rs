@@ -49,6 +49,9 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Attempts to get one entry into a referrers tag that others write at the same time.
 pub const TAG_SCHEMA_ATTEMPTS_MAX: usize = 8;
+/// How often a writer looks again while others keep writing the same referrers tag, before it believes that its entry
+/// stays.
+pub const TAG_SCHEMA_LOOKS_MAX: usize = 12;
 
 /// Longest pause before a referrers tag is read a second time to see that the entry is still there.
 pub const TAG_SCHEMA_SETTLE_MAX: Duration = Duration::from_secs(2);

@@ -1,9 +1,9 @@
 //! The referrers tag: an index under a tag, kept by clients where the registry has no referrers API.
 //!
 //! Registries offer no compare-and-swap on tags, so two writers can overwrite each other. Writers of one process take
-//! turns. Against others, an entry is written, read back, and read back once more after a pause longer than another
-//! writer needs between its own read and write; an entry that went missing is written again. Where the registry sends
-//! a strong ETag, the write is conditional as well.
+//! turns. Against others, an entry is written, read back, and read back again after a pause longer than another writer
+//! needs between its own read and write, until nobody has written for such a pause; an entry that went missing is
+//! written again. Where the registry sends a strong ETag, the write is conditional as well.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -15,14 +15,19 @@ use tokio::time::Instant;
 use super::referrers::referrers_tag;
 use super::transport::spread;
 use super::{Fetched, Remote};
-use crate::limits::{MANIFEST_BYTES_MAX, TAG_SCHEMA_ATTEMPTS_MAX, TAG_SCHEMA_SETTLE_MAX};
+use crate::limits::{
+    MANIFEST_BYTES_MAX, TAG_SCHEMA_ATTEMPTS_MAX, TAG_SCHEMA_LOOKS_MAX, TAG_SCHEMA_SETTLE_MAX,
+};
 use crate::{Descriptor, Digest, Error, media_type};
 
 /// Writers of one process that update the same tag take turns; the tags are spread over a few locks.
 static TURNS: [Mutex<()>; 8] = [const { Mutex::const_new(()) }; 8];
 
-/// Shortest pause before the second look.
-const SETTLE_MIN: Duration = Duration::from_millis(50);
+/// Shortest pause before the second look, when nobody else seems to write.
+const SETTLE_MIN: Duration = Duration::from_millis(100);
+
+/// Shortest pause once another writer was seen: there may be more, on machines busier than ours.
+const SETTLE_CONTENDED_MIN: Duration = Duration::from_millis(500);
 
 /// How an attempt to write the index ended.
 enum Write {
@@ -53,8 +58,11 @@ impl Remote {
             let started = Instant::now();
             let current = self.referrers_index(&tag).await?;
             if lists(&tag, current.as_ref(), entry)? {
-                // Either it was there before, or an earlier attempt of ours got through.
-                return Ok(self.delete_replaced(&tag, replaced).await);
+                // Either it was there before, or an earlier attempt of ours got through after all.
+                if attempt == 1 || self.stays(&tag, entry, started.elapsed()).await? {
+                    return Ok(self.delete_replaced(&tag, replaced).await);
+                }
+                continue;
             }
             let etag = current.as_ref().and_then(|c| c.etag.clone()).filter(|_| conditional);
             match self.write_index(&tag, current.as_ref(), entry, etag.as_deref(), &mut replaced).await? {
@@ -91,14 +99,25 @@ impl Remote {
         Ok(Write::Done)
     }
 
-    /// Whether the entry is there now and still there after a pause, `took` being the time of our own read and write.
+    /// Whether the entry is there, and still there once nobody has written for a pause. `took` is the time of our own
+    /// read and write.
     async fn stays(&self, tag: &str, entry: &Descriptor, took: Duration) -> Result<bool, Error> {
-        if !lists(tag, self.referrers_index(tag).await?.as_ref(), entry)? {
-            return Ok(false);
+        let mut pause = took.saturating_mul(3).clamp(SETTLE_MIN, TAG_SCHEMA_SETTLE_MAX);
+        let mut before = self.referrers_index(tag).await?;
+        for _ in 0..TAG_SCHEMA_LOOKS_MAX {
+            if !lists(tag, before.as_ref(), entry)? {
+                return Ok(false);
+            }
+            tokio::time::sleep(spread(pause)).await;
+            let now = self.referrers_index(tag).await?;
+            let digest = |index: &Option<Fetched>| index.as_ref().map(|i| i.descriptor.digest.clone());
+            if digest(&before) == digest(&now) {
+                return Ok(true);
+            }
+            pause = pause.max(SETTLE_CONTENDED_MIN);
+            before = now;
         }
-        let pause = took.saturating_mul(3).clamp(SETTLE_MIN, TAG_SCHEMA_SETTLE_MAX);
-        tokio::time::sleep(spread(pause)).await;
-        lists(tag, self.referrers_index(tag).await?.as_ref(), entry)
+        lists(tag, before.as_ref(), entry)
     }
 
     /// Deletes the indexes that nothing names any more. A registry that does not allow it only keeps some garbage.
