@@ -153,17 +153,17 @@ mod tests {
     #[test]
     fn escapes_repeated_types_and_types_without_a_name() {
         let subject = name(&[
-            &[(12, 0x13, b"CEO"), (10, 0x0c, "Müller, Söhne + Co".as_bytes())],
+            &[(12, 0x13, b"Clerk"), (10, 0x0c, "Müller, Söhne + Co".as_bytes())],
             &[(11, 0x0c, b"a")],
             &[(11, 0x0c, b" #b ")],
             &[(3, 0x0c, b"#1\x1b")],
         ]);
         assert_eq!(
             to_text(&subject),
-            "CN=\\#1,OU=a+OU=\\ #b\\ ,O=Müller\\, Söhne \\+ Co,2.5.4.12=#130343454f"
+            "CN=\\#1,OU=a+OU=\\ #b\\ ,O=Müller\\, Söhne \\+ Co,2.5.4.12=#1305436c65726b"
         );
         let attributes = attributes(&subject);
-        assert_eq!((attributes[0].kind.as_str(), attributes[0].value.as_str()), ("2.5.4.12", "CEO"));
+        assert_eq!((attributes[0].kind.as_str(), attributes[0].value.as_str()), ("2.5.4.12", "Clerk"));
         assert!(attributes[0].multi_valued && attributes[1].multi_valued && !attributes[2].multi_valued);
         assert_eq!(attributes[3].value, " #b ");
     }
