@@ -3,6 +3,8 @@
 //! Whether a chain may sign is decided by the host. Here certificates are only told apart by their names and keys.
 
 use std::fmt;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use der::{Decode, Reader, SliceReader, asn1::AnyRef, asn1::ObjectIdentifier};
 
@@ -127,11 +129,7 @@ impl CertificateChain {
 /// [`Error`] with code `VALIDATION_ERROR` naming the file, if it cannot be read, is too large or is no bundle.
 pub fn read_bundle(path: &std::path::Path) -> Result<Vec<Vec<u8>>, Error> {
     let refuse = |why: String| Error::validation(format!("certificate bundle {}: {why}", path.display()));
-    let len = std::fs::metadata(path).map_err(|e| refuse(e.to_string()))?.len();
-    if len > BUNDLE_BYTES_MAX {
-        return Err(refuse(format!("{len} bytes, at most {BUNDLE_BYTES_MAX} are allowed")));
-    }
-    let pem = std::fs::read(path).map_err(|e| refuse(e.to_string()))?;
+    let pem = read_regular_file(path).map_err(&refuse)?;
     let certificates = certificates_from_pem(&pem).map_err(|e| refuse(e.to_string()))?;
     if certificates.is_empty() {
         return Err(refuse("holds no certificate".to_owned()));
@@ -141,6 +139,23 @@ pub fn read_bundle(path: &std::path::Path) -> Result<Vec<Vec<u8>>, Error> {
         return Err(refuse(ChainError::TooMany { found, allowed: BUNDLE_CERTIFICATES_MAX }.to_string()));
     }
     checked(certificates).map_err(|e| refuse(e.to_string()))
+}
+
+/// Reads a file of at most [`BUNDLE_BYTES_MAX`]; what is no regular file is not waited for.
+fn read_regular_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
+    // Without it, opening a FIFO waits for a writer.
+    let non_blocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::File::options().read(true).custom_flags(non_blocking).open(path);
+    let file = file.map_err(|e| e.to_string())?;
+    if !file.metadata().map_err(|e| e.to_string())?.is_file() {
+        return Err("is no regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(BUNDLE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > BUNDLE_BYTES_MAX {
+        return Err(format!("has more than the {BUNDLE_BYTES_MAX} bytes allowed"));
+    }
+    Ok(bytes)
 }
 
 fn certificates_from_pem(pem: &[u8]) -> Result<Vec<Vec<u8>>, ChainError> {
@@ -241,4 +256,23 @@ fn common_name(name: &[u8]) -> String {
         });
     }
     found.unwrap_or_else(|| "without a common name".to_owned()).chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_is_a_regular_file_within_its_limit() {
+        let error = read_bundle(std::path::Path::new("/dev/zero")).unwrap_err();
+        assert!(error.message.contains("/dev/zero: is no regular file"), "{error}");
+        let path = std::env::temp_dir().join(format!("prokura-bundle-{}", std::process::id()));
+        std::fs::write(&path, vec![b' '; usize::try_from(BUNDLE_BYTES_MAX).unwrap() + 1]).unwrap();
+        let error = read_bundle(&path).unwrap_err();
+        std::fs::write(&path, vec![b' '; usize::try_from(BUNDLE_BYTES_MAX).unwrap()]).unwrap();
+        let empty = read_bundle(&path).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.message.contains("more than the 4194304 bytes allowed"), "{error}");
+        assert!(empty.message.contains("holds no certificate"), "{empty}");
+    }
 }
