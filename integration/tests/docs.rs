@@ -28,23 +28,27 @@ fn main() -> Result<ExitCode> {
     Ok(libtest_mimic::run(&arguments, trials.into()).exit_code())
 }
 
-/// The block of the section "Sign an image with a key in a PKCS#11 token".
+/// The blocks of the section "Sign an image with a key in a PKCS#11 token".
 fn readme(world: &World) -> Result<()> {
     let token = world.token("softhsm")?;
     let reference = world.image()?.push(world.registry(true)?, "readme/app")?;
+    let repository = reference.split('@').next().unwrap_or_default();
     let text = std::fs::read_to_string(workspace().join("README.md"))?;
     let section = after(&text, "## Sign an image with a key in a PKCS#11 token")?;
-    let block =
-        section.split("```sh\n").nth(1).and_then(|b| b.split("```").next()).context("a block of commands")?;
+    let blocks: Vec<&str> = section.split("```sh\n").skip(1).filter_map(|b| b.split("```").next()).collect();
     let script = substituted(
-        block,
+        &blocks.concat(),
         &[
             ("pkcs11:token=builds;object=release", "pkcs11:token=prokura%20test;object=ec-256"),
             ("/etc/prokura/pin", &token.pin_file.display().to_string()),
             ("/etc/prokura/chain.pem", &token.root.display().to_string()),
             ("registry.example/app@sha256:...", &reference),
+            ("registry.example/app", repository),
         ],
     )?;
+    // A home of its own: the policy of the other tests stays.
+    let config = world.home.path().join("readme-config");
+    let script = format!("export NOTATION_CONFIG={}\n{script}", config.display());
     let said = shell(world, &world.home.path().join("readme"), &script)?;
     ensure!(said.contains(&format!("Successfully signed {reference}")), "{said}");
     ensure!(said.contains(&format!("Successfully verified signature for {reference}")), "{said}");
