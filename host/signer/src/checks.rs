@@ -11,7 +11,7 @@
 //! | `SIG-2` | names the signing algorithm that belongs to the key spec |
 //! | `SIG-3` | holds a signature in the raw encoding, as long as the key spec says |
 //! | `SIG-4` | holds a certificate chain of DER certificates, within the limits |
-//! | `ENV-1` … `ENV-10` | of `generate-envelope`: see [`generate_envelope`] |
+//! | `ENV-1` … `ENV-11` | of `generate-envelope`: see [`generate_envelope`] |
 //! | `GRPC-1` | to `serve` is the one ready line |
 //! | `GRPC-2` | to a connection comes from the child itself |
 //! | `GRPC-3`, `GRPC-5` | of `DescribeKey`, of `SignDigest` holds a public key, of the spec named |

@@ -282,6 +282,26 @@ async fn an_envelope_around_something_else_names_its_rule() {
     }
 }
 
+/// The chain is not under the signature: another certificate of the same key can take its place.
+#[tokio::test]
+async fn certificates_that_are_not_valid_when_it_was_signed_name_their_rule() {
+    let key = Key::new(KeySpec::Ec256);
+    let envelope =
+        key.envelope(EnvelopeFormat::Jws, &payload(&request(EnvelopeFormat::Jws)), attributes(None, "x"));
+    let with_certificate = |from, until| {
+        let mut jws: Value = serde_json::from_slice(&envelope).unwrap();
+        jws["header"]["x5c"] = json!([STANDARD.encode(key.certificate_for(from, until))]);
+        envelope_answer(EnvelopeFormat::Jws, jws.to_string().as_bytes())
+    };
+    sign_envelope(&with_certificate(2021, 2039), None).await.unwrap();
+    for (from, until, text) in [(2020, 2026, "2026-01-01"), (2027, 2040, "2027-01-01")] {
+        let error = sign_envelope(&with_certificate(from, until), None).await.unwrap_err();
+        assert_eq!((error.rule(), error.blame()), (Some("ENV-11"), Blame::PluginAuthor), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("CERT-2") && error.contains(text), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn plugins_are_used_for_what_they_can() {
     let house = House::new();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use prokura_envelope::certificate::check_code_signing_chain;
 use prokura_envelope::{
     Content, Descriptor, EnvelopeFormat, ParsedEnvelope, Payload, RESERVED_PREFIX, VerifiedEnvelope,
 };
@@ -47,13 +48,14 @@ pub struct GeneratedEnvelope {
 /// |---|---|
 /// | `ENV-1` | `signatureEnvelopeType` echoes the request |
 /// | `ENV-2` | the envelope is one of that type and its header keeps the rules |
-/// | `ENV-3` | the signature verifies, the certificate chain keeps the rules (validity periods left aside) |
+/// | `ENV-3` | the signature verifies, the certificate chain keeps the rules (validity periods: `ENV-11`) |
 /// | `ENV-4` | the content type is that of a Notary payload |
 /// | `ENV-5` | the payload is a Notary payload |
 /// | `ENV-6` | media type, digest and size are the requested ones and every requested annotation is there unchanged |
 /// | `ENV-7` | nothing unknown was added to the payload |
 /// | `ENV-8` | the expiry asked for is there, within two seconds; without one any expiry lies ahead |
 /// | `ENV-9` | the signing time is within 15 minutes of the host's |
+/// | `ENV-11` | every certificate of the chain is valid at the signing time |
 /// | `ENV-10` | annotations are within the limits |
 ///
 /// # Errors
@@ -69,7 +71,8 @@ pub fn generate_envelope(
     check_content_type(parsed.content())?;
     let envelope = parsed.verify().map_err(|e| Violation::new("ENV-3", cleaned(&e.to_string())))?;
     check_payload(envelope.content(), request.payload)?;
-    check_times(envelope.content(), request)?;
+    let signed_at = check_times(envelope.content(), request)?;
+    check_chain_at(envelope.content(), signed_at)?;
     let annotations = check_annotations(found.annotations.unwrap_or_default())?;
     Ok(GeneratedEnvelope { envelope, annotations })
 }
@@ -133,7 +136,8 @@ fn check_target(signed: &Descriptor, requested: &Descriptor) -> Result<(), Viola
     Ok(())
 }
 
-fn check_times(content: &Content, request: &EnvelopeRequest<'_>) -> Result<(), Violation> {
+/// Returns the signing time.
+fn check_times(content: &Content, request: &EnvelopeRequest<'_>) -> Result<Timestamp, Violation> {
     let signed_at = content.signing_time.or(content.authentic_signing_time);
     let signed_at =
         signed_at.ok_or_else(|| Violation::new("ENV-9", "the envelope has no signing time, expected one"))?;
@@ -146,7 +150,13 @@ fn check_times(content: &Content, request: &EnvelopeRequest<'_>) -> Result<(), V
         );
         return Err(Violation::new("ENV-9", message));
     }
-    Ok(())
+    Ok(signed_at)
+}
+
+/// What a verifier asks later, asked before the signature is stored: parsing left the validity periods aside.
+fn check_chain_at(content: &Content, signed_at: Timestamp) -> Result<(), Violation> {
+    check_code_signing_chain(&content.chain, Some(signed_at))
+        .map_err(|broken| Violation::new("ENV-11", cleaned(&broken.to_string())))
 }
 
 fn check_expiry(

@@ -26,22 +26,13 @@ impl Key {
             &rcgen::PKCS_ECDSA_P384_SHA384
         };
         let pair = KeyPair::generate_for(algorithm).unwrap();
-        let mut params = CertificateParams::default();
-        for (kind, value) in [
-            (rcgen::DnType::CountryName, "US"),
-            (rcgen::DnType::StateOrProvinceName, "WA"),
-            (rcgen::DnType::OrganizationName, "Notary"),
-            (rcgen::DnType::CommonName, "signer"),
-        ] {
-            params.distinguished_name.push(kind, value);
-        }
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2040, 1, 1);
-        let certificate = params.self_signed(&pair).unwrap().der().to_vec();
+        let certificate = certificate(&pair, 2020, 2040);
         Self { spec, pair, certificate }
+    }
+
+    /// A certificate of this key for the years from `from` until `until`.
+    pub(crate) fn certificate_for(&self, from: i32, until: i32) -> Vec<u8> {
+        certificate(&self.pair, from, until)
     }
 
     pub(crate) fn sign(&self, to_be_signed: &[u8]) -> Vec<u8> {
@@ -70,6 +61,24 @@ impl Key {
         let signature = RawSignature::from_fixed_width(self.spec, signature).unwrap();
         unsigned.finish(signature, &self.chain()).unwrap().bytes().to_vec()
     }
+}
+
+fn certificate(pair: &KeyPair, from: i32, until: i32) -> Vec<u8> {
+    let mut params = CertificateParams::default();
+    for (kind, value) in [
+        (rcgen::DnType::CountryName, "US"),
+        (rcgen::DnType::StateOrProvinceName, "WA"),
+        (rcgen::DnType::OrganizationName, "Notary"),
+        (rcgen::DnType::CommonName, "signer"),
+    ] {
+        params.distinguished_name.push(kind, value);
+    }
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    params.self_signed(pair).unwrap().der().to_vec()
 }
 
 pub(crate) fn now() -> Timestamp {
