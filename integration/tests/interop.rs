@@ -167,6 +167,12 @@ fn we_run_the_envelope_plugin(world: &World, format: &str, tamper: bool) -> Resu
     if !tamper {
         sign(&[])?.ok()?;
         world.home.prokura(["verify", "--oci-layout", "--scope", "local/envelope", &reference])?.ok()?;
+        // Allowed by the contract, and told.
+        let run = sign(&["--verbose", "--plugin-config", "tamper=annotation-added"])?;
+        let told = run.stderr.clone();
+        run.ok()?;
+        ensure!(told.contains("annotations that nobody asked for"), "{told}");
+        ensure!(told.contains(r#"added="added""#), "the added annotation is not named: {told}");
         return Ok(());
     }
     for (switch, rule) in [

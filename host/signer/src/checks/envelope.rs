@@ -40,6 +40,9 @@ pub struct GeneratedEnvelope {
     pub envelope: VerifiedEnvelope,
     /// Annotations for the signature manifest, without the ones that are the host's to write.
     pub annotations: BTreeMap<String, String>,
+    /// Names of the signed annotations that nobody asked for, as the plugin wrote them. `ENV-6` allows them; they are
+    /// part of what was signed, so the user should hear of them.
+    pub added: Vec<String>,
 }
 
 /// Checks an answer of `generate-envelope`, in this order:
@@ -70,11 +73,11 @@ pub fn generate_envelope(
         .map_err(|e| Violation::new("ENV-2", cleaned(&e.to_string())))?;
     check_content_type(parsed.content())?;
     let envelope = parsed.verify().map_err(|e| Violation::new("ENV-3", cleaned(&e.to_string())))?;
-    check_payload(envelope.content(), request.payload)?;
+    let added = check_payload(envelope.content(), request.payload)?;
     let signed_at = check_times(envelope.content(), request)?;
     check_chain_at(envelope.content(), signed_at)?;
     let annotations = check_annotations(found.annotations.unwrap_or_default())?;
-    Ok(GeneratedEnvelope { envelope, annotations })
+    Ok(GeneratedEnvelope { envelope, annotations, added })
 }
 
 fn check_type(found: &str, format: EnvelopeFormat) -> Result<(), Violation> {
@@ -96,7 +99,8 @@ fn check_content_type(content: &Content) -> Result<(), Violation> {
     Err(Violation::new("ENV-4", format!("the content type is {found:?}, expected {PAYLOAD_MEDIA_TYPE:?}")))
 }
 
-fn check_payload(content: &Content, requested: &Payload) -> Result<(), Violation> {
+/// Returns the names of annotations that were not requested.
+fn check_payload(content: &Content, requested: &Payload) -> Result<Vec<String>, Violation> {
     let signed =
         Payload::parse(&content.payload).map_err(|e| Violation::new("ENV-5", cleaned(&e.to_string())))?;
     check_target(signed.target(), requested.target())?;
@@ -106,7 +110,11 @@ fn check_payload(content: &Content, requested: &Payload) -> Result<(), Violation
             format!("the plugin added {added:?} to the payload, expected none but members of a descriptor");
         return Err(Violation::new("ENV-7", message));
     }
-    Ok(())
+    Ok(added_annotations(signed.target(), requested.target()))
+}
+
+fn added_annotations(signed: &Descriptor, requested: &Descriptor) -> Vec<String> {
+    signed.annotations.keys().filter(|name| !requested.annotations.contains_key(*name)).cloned().collect()
 }
 
 fn check_target(signed: &Descriptor, requested: &Descriptor) -> Result<(), Violation> {
@@ -214,7 +222,10 @@ mod tests {
     #[test]
     fn the_signed_target_is_the_requested_one_or_has_more_annotations() {
         let requested = target(&[("a", "1")]);
-        assert!(check_target(&target(&[("a", "1"), ("b", "2")]), &requested).is_ok());
+        let more = target(&[("a", "1"), ("b", "2")]);
+        assert!(check_target(&more, &requested).is_ok());
+        assert_eq!(added_annotations(&more, &requested), ["b"]);
+        assert!(added_annotations(&requested, &requested).is_empty());
         let mut cases = vec![target(&[]), target(&[("a", "2")])];
         cases.extend([requested.clone(), requested.clone(), requested.clone()]);
         cases[2].size = 2;
