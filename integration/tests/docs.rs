@@ -106,6 +106,14 @@ fn two_commands(world: &World) -> Result<()> {
     let directory = world.home.path().join("quickstart");
     let said = world.home.prokura(["quickstart", "--dir", &directory.display().to_string()])?.ok()?;
     ensure!(said.contains("the signature was verified, and the tampered copy was refused"), "{said}");
+    // The commands it shows can be repeated: all but the last succeed, the last is refused.
+    let is_command = |line: &&str| ["prokura ", "export ", "rm "].iter().any(|start| line.starts_with(start));
+    let mut commands: Vec<&str> = said.lines().filter(is_command).collect();
+    let last = commands.pop().context("the quickstart shows commands")?;
+    ensure!(last.starts_with("prokura verify") && commands.len() >= 8, "{commands:?}");
+    let script = format!("{}\nif {last}; then exit 9; else echo refused with $?; fi\n", commands.join("\n"));
+    let said = shell(world, &world.home.path().join("repeated"), &script)?;
+    ensure!(said.contains("Successfully verified") && said.contains("refused with 1"), "{said}");
     Ok(())
 }
 

@@ -48,7 +48,11 @@ impl<'a, 'o> Runner<'a, 'o> {
         if !is_shown(self.output) {
             return Ok(());
         }
-        let mut text = String::from("# To repeat the commands below, first:\n");
+        let made = [place.config(), place.layout(), place.tampered()];
+        let made: Vec<String> = made.iter().map(|path| quoted(&path.to_string_lossy())).collect();
+        let mut text =
+            String::from("# To repeat the commands below one by one, first clear what they make:\n");
+        text += &format!("rm -r {}\n", made.join(" "));
         if let Some(directory) = self.context.bundled_plugins().filter(|_| !is_on_path(self.context)) {
             text += &format!("export PATH={}:\"$PATH\"\n", quoted(&directory.to_string_lossy()));
         }
