@@ -77,7 +77,7 @@ impl Certificate {
         let parsed = x509_cert::Certificate::from_der(der).map_err(malformed)?;
         let parts = parts(der).map_err(malformed)?;
         let validity = *parsed.tbs_certificate().validity();
-        let (not_before, not_after) = (timestamp(validity.not_before)?, timestamp(validity.not_after)?);
+        let (not_before, not_after) = (timestamp(validity.not_before), timestamp(validity.not_after));
         Ok(Self { der: der.to_vec(), parts, parsed, not_before, not_after })
     }
 
@@ -151,7 +151,7 @@ impl Certificate {
         self.not_before
     }
 
-    /// Last moment of the validity period.
+    /// Last moment of the validity period; [`Timestamp::MAX`] if the certificate never expires.
     pub const fn not_after(&self) -> Timestamp {
         self.not_after
     }
@@ -215,10 +215,11 @@ fn end_of_block(block: &str) -> Option<usize> {
     Some(end + rest.find('\n').map_or(rest.len(), |newline| newline + 1))
 }
 
-fn timestamp(time: x509_cert::time::Time) -> Result<Timestamp, CertificateError> {
-    let seconds = i64::try_from(time.to_unix_duration().as_secs()).ok();
-    let timestamp = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    timestamp.ok_or_else(|| CertificateError::Malformed { reason: "a time out of range".to_owned() })
+/// 99991231235959Z stands for "no well-defined expiration" (RFC 5280 section 4.1.2.5) and lies a day behind the last
+/// moment a [`Timestamp`] can be: that moment is taken, for everything behind it.
+fn timestamp(time: x509_cert::time::Time) -> Timestamp {
+    let seconds = i64::try_from(time.to_unix_duration().as_secs()).ok(); // never before 1970
+    seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(Timestamp::MAX)
 }
 
 /// Cuts out the elements of a certificate (RFC 5280 section 4.1) without encoding anything anew.

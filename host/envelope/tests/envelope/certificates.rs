@@ -86,6 +86,22 @@ fn cert_2_validity() {
 }
 
 #[test]
+fn certificates_that_never_expire_are_read() {
+    let chain = planned(|plan| {
+        let last_second = std::time::Duration::from_secs(24 * 60 * 60 - 1);
+        plan.root.not_after = rcgen::date_time_ymd(9999, 12, 31) + last_second;
+    });
+    let root = &chain[2];
+    assert!(root.der().windows(15).any(|bytes| bytes == b"99991231235959Z"));
+    assert_eq!(root.not_after(), jiff::Timestamp::MAX);
+    assert_eq!(root.not_before(), mint::time("2020-01-01T00:00:00Z"));
+    keeps(&chain);
+    check_code_signing_chain(&chain[2..], Some(mint::time("9999-12-30T00:00:00Z")))
+        .map_err(|violation| assert_eq!(violation.rule, "CERT-7", "{violation}"))
+        .unwrap_err();
+}
+
+#[test]
 fn cert_3_root() {
     breaks(&good()[..2], "CERT-3", "must go on to the self-signed root");
     breaks(&good()[..1], "CERT-3", "must go on to the self-signed root");
