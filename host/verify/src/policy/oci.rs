@@ -22,7 +22,10 @@ pub struct OciPolicy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Scoped {
     statement: Statement,
+    /// As the document has them.
     scopes: Vec<String>,
+    /// As they are compared.
+    canonical: HashSet<String>,
 }
 
 impl OciPolicy {
@@ -36,8 +39,9 @@ impl OciPolicy {
         Ok(Self { statements, unknown })
     }
 
-    /// The statement for an artifact, given as `registry/repository@digest`: the one whose scopes hold exactly the
-    /// text before the last `@`, else the one with the scope `*`.
+    /// The statement for an artifact, given as `registry/repository@digest`: the one whose scopes hold the text
+    /// before the last `@`, else the one with the scope `*`. The registry is compared regardless of case and of the
+    /// port 443, the repository exactly.
     ///
     /// # Errors
     /// [`PolicyError::UnusableReference`] or [`PolicyError::NoStatement`].
@@ -46,9 +50,8 @@ impl OciPolicy {
         let repository = repository
             .filter(|r| scope::check(r).is_ok())
             .ok_or_else(|| PolicyError::UnusableReference { reference: reference.to_owned() })?;
-        let with =
-            |wanted: &str| self.statements.iter().find(|s| s.scopes.iter().any(|scope| scope == wanted));
-        let found = with(repository).or_else(|| with(WILDCARD));
+        let with = |wanted: &str| self.statements.iter().find(|s| s.canonical.contains(wanted));
+        let found = with(&scope::canonical(repository)).or_else(|| with(WILDCARD));
         let none = || PolicyError::NoStatement { reference: reference.to_owned() };
         found.map(|s| &s.statement).ok_or_else(none)
     }
@@ -85,7 +88,8 @@ fn check(drafts: Vec<Drafted>) -> Result<Vec<Scoped>, Violation> {
     let mut statements = Vec::new();
     for Drafted { draft, scopes } in drafts {
         document::refuse_second(KIND, &mut names, &draft.name)?;
-        statements.push(Scoped { statement: draft.check(KIND)?, scopes });
+        let canonical = scopes.iter().map(|s| scope::canonical(s)).collect();
+        statements.push(Scoped { statement: draft.check(KIND)?, scopes, canonical });
     }
     let mut seen = HashSet::new();
     for scoped in &statements {
@@ -94,7 +98,7 @@ fn check(drafts: Vec<Drafted>) -> Result<Vec<Scoped>, Violation> {
     Ok(statements)
 }
 
-fn check_scopes<'a>(scoped: &'a Scoped, seen: &mut HashSet<&'a str>) -> Result<(), Violation> {
+fn check_scopes(scoped: &Scoped, seen: &mut HashSet<String>) -> Result<(), Violation> {
     let (scopes, name) = (&scoped.scopes, || scoped.statement.name().to_owned());
     if scopes.is_empty() {
         return Err(Violation::NoScopes { name: name() });
@@ -111,7 +115,7 @@ fn check_scopes<'a>(scoped: &'a Scoped, seen: &mut HashSet<&'a str>) -> Result<(
         if scope != WILDCARD {
             scope::check(scope)?;
         }
-        if !seen.insert(scope) {
+        if !seen.insert(scope::canonical(scope)) {
             return Err(Violation::ScopeTwice { scope: scope.clone() });
         }
     }

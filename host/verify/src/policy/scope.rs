@@ -6,6 +6,8 @@ use super::error::Violation;
 
 /// The scope of everything no other statement names.
 pub(super) const WILDCARD: &str = "*";
+/// HTTPS.
+const DEFAULT_PORT: &str = "443";
 
 /// Checks one scope other than the wildcard: `domain[:port]/lower/case/path`.
 pub(super) fn check(scope: &str) -> Result<(), Violation> {
@@ -15,6 +17,19 @@ pub(super) fn check(scope: &str) -> Result<(), Violation> {
     match scope.split_once('/') {
         Some((domain, repository)) if is_domain(domain) && is_repository(repository) => Ok(()),
         _ => Err(Violation::InvalidScope { scope: scope.to_owned() }),
+    }
+}
+
+/// The form in which scopes and repositories are compared. The names of hosts are case-insensitive (RFC 9110 section
+/// 4.2.3) and 443 is the port of a registry that names none, so without this a reference could be spelled past the
+/// statement meant for it and fall to the wildcard. The repository stays as it is: its grammar knows lower case only.
+pub(super) fn canonical(scope: &str) -> String {
+    let Some((domain, repository)) = scope.split_once('/') else { return scope.to_owned() };
+    let domain = domain.to_ascii_lowercase();
+    let (host, port) = domain.split_once(':').unwrap_or((&domain, DEFAULT_PORT));
+    match port.trim_start_matches('0') {
+        DEFAULT_PORT => format!("{host}/{repository}"),
+        port => format!("{host}:{port}/{repository}"),
     }
 }
 

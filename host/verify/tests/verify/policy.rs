@@ -49,7 +49,16 @@ fn a_good_document_is_read_and_its_statements_found() {
     assert_eq!(of("local/layout@sha256:00"), "wabbit");
     assert_eq!(of("registry.example/unsigned@sha256:00"), "none");
     assert_eq!(of("registry.example/app/more@sha256:00"), "rest", "no prefixes");
-    assert_eq!(of("Registry.example/app@sha256:00"), "rest", "case counts");
+    for same in ["Registry.EXAMPLE/app", "registry.example:443/app", "registry.example:0443/app"] {
+        assert_eq!(of(&format!("{same}@sha256:00")), "wabbit", "the same registry: {same}");
+    }
+    for other in ["registry.example:80/app", "registry.example:4430/app", "registry.example:5000/app"] {
+        assert_eq!(of(&format!("{other}@sha256:00")), "rest", "another registry: {other}");
+    }
+    assert!(
+        policy.applicable("registry.example/App@sha256:00").is_err(),
+        "no repository is spelled like that"
+    );
     let rest = policy.applicable("a.example/b@sha256:00").unwrap();
     assert_eq!(rest.verify_timestamp(), VerifyTimestamp::AfterCertExpiry);
     assert_eq!(rest.level().name(), "custom");
@@ -439,5 +448,21 @@ proptest::proptest! {
         if let Some(half) = GOOD.get(..cut.min(GOOD.len() - 1)) {
             proptest::prop_assert!(OciPolicy::parse(half.as_bytes(), origin).is_err(), "a cut document is never accepted");
         }
+    }
+}
+
+#[test]
+fn scopes_of_the_same_registry_are_compared_as_equal() {
+    let document = GOOD.replacen("registry.example/app", "LocalHost:5999/a/b", 1);
+    let policy = oci(&document).unwrap();
+    for reference in ["LOCALHOST:5999/a/b@sha256:00", "localhost:05999/a/b@sha256:00"] {
+        assert_eq!(policy.applicable(reference).unwrap().name(), "wabbit", "{reference}");
+    }
+    let shown: Vec<_> = policy.statements().flat_map(|(_, scopes)| scopes).collect();
+    assert!(shown.iter().any(|scope| *scope == "LocalHost:5999/a/b"), "shown as written: {shown:?}");
+    for twice in ["REGISTRY.example/app", "registry.example:443/app"] {
+        let error = refusal("registry.example/unsigned", twice);
+        assert!(error.contains(&format!("registry scope {twice:?}")), "{error}");
+        assert!(error.contains("multiple") || error.contains("twice"), "{error}");
     }
 }
