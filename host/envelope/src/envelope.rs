@@ -5,7 +5,7 @@ use crate::content::Content;
 use crate::error::Error;
 use crate::format::EnvelopeFormat;
 use crate::header::PAYLOAD_MEDIA_TYPE;
-use crate::limits::{CERTIFICATES_MAX, ENVELOPE_BYTES_MAX};
+use crate::limits::{CERTIFICATES_MAX, ENVELOPE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::signature::{Salt, explain, verifies};
 use crate::{cose, jws};
 
@@ -73,6 +73,12 @@ impl ParsedEnvelope {
             EnvelopeFormat::Jws => jws::decode(bytes)?,
             EnvelopeFormat::Cose => cose::decode(bytes)?,
         };
+        let payload_bytes = content.payload.len();
+        if payload_bytes > PAYLOAD_BYTES_MAX {
+            let reason =
+                format!("the payload has {payload_bytes} bytes, at most {PAYLOAD_BYTES_MAX} are read");
+            return Err(Error::Malformed { format, reason });
+        }
         Ok(Self { bytes: bytes.to_vec(), content, to_be_signed })
     }
 

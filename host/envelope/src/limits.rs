@@ -2,6 +2,9 @@
 
 /// Largest envelope, in bytes. Real ones are 5-20 KiB; a payload with all its annotations stays far below.
 pub const ENVELOPE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Largest payload, in bytes: a descriptor, below 1 KiB without user metadata and below 10 KiB with. A verifier holds
+/// several copies at once, so the limit of the envelope is not enough.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// Deepest nesting of JSON arrays and objects. An envelope needs 3; extended attributes may nest.
 pub const JSON_DEPTH_MAX: usize = 16;
 /// Most values in one JSON text, counting every scalar, array and object.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::strict_json;
 
 /// Annotation keys with this prefix belong to the Notary Project; user metadata must not use it.
@@ -65,6 +66,12 @@ pub enum PayloadError {
         /// What was expected.
         expected: &'static str,
     },
+    /// The target artifact and its annotations are larger than any verifier should have to read.
+    #[error("the payload has {found} bytes, at most {PAYLOAD_BYTES_MAX} are signed; shorten the annotations")]
+    TooLarge {
+        /// Bytes found.
+        found: usize,
+    },
     /// The bytes are no payload.
     #[error("not a Notary payload: {reason}")]
     Malformed {
@@ -83,7 +90,8 @@ impl Payload {
     /// Makes the payload for `target`, to whose annotations `user_metadata` is added.
     ///
     /// # Errors
-    /// [`PayloadError`] if a key is reserved or used already, or if the descriptor lacks a media type or digest.
+    /// [`PayloadError`] if a key is reserved or used already, if the descriptor lacks a media type or digest, or if
+    /// the bytes are more than a verifier reads.
     pub fn new(
         mut target: Descriptor,
         user_metadata: BTreeMap<String, String>,
@@ -100,6 +108,9 @@ impl Payload {
         check_descriptor(&target)?;
         let bytes = serde_json::to_vec(&Written { target_artifact: &target })
             .map_err(|e| PayloadError::Malformed { reason: e.to_string() })?;
+        if bytes.len() > PAYLOAD_BYTES_MAX {
+            return Err(PayloadError::TooLarge { found: bytes.len() });
+        }
         Ok(Self { target, bytes, unknown_members: Vec::new() })
     }
 
@@ -208,6 +219,18 @@ mod tests {
         annotated.annotations = metadata("a");
         let error = Payload::new(annotated, metadata("a")).unwrap_err();
         assert_eq!(error, PayloadError::DuplicateKey { key: "a".to_owned() });
+    }
+
+    #[test]
+    fn the_size_is_bounded_to_the_byte() {
+        let with = |length| {
+            let metadata = BTreeMap::from([("k".to_owned(), "v".repeat(length))]);
+            Payload::new(target(), metadata)
+        };
+        let frame = with(0).unwrap().bytes().len();
+        assert_eq!(with(PAYLOAD_BYTES_MAX - frame).unwrap().bytes().len(), PAYLOAD_BYTES_MAX);
+        let error = with(PAYLOAD_BYTES_MAX - frame + 1).unwrap_err();
+        assert_eq!(error, PayloadError::TooLarge { found: PAYLOAD_BYTES_MAX + 1 });
     }
 
     #[test]

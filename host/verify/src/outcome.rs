@@ -90,8 +90,11 @@ impl Outcome {
     }
 
     pub(crate) fn with(mut self, content: Option<Content>, payload: Option<Payload>) -> Self {
-        self.content = content;
-        self.payload = payload;
+        // What is refused is not used any more, and many large refused signatures may be kept for their reasons.
+        if self.verdict == Verdict::Verified {
+            self.content = content;
+            self.payload = payload;
+        }
         self
     }
 
@@ -130,8 +133,8 @@ impl Outcome {
         self.checks.iter().filter(|c| c.action == Action::Log && !c.reasons().is_empty())
     }
 
-    /// What the envelope holds, once its integrity is verified. Without [`Outcome::is_verified`] nobody vouches for it
-    /// but whoever holds the key of its leaf certificate.
+    /// What the envelope holds; nothing unless [`Outcome::is_verified`]. Where authenticity is only logged and failed,
+    /// nobody vouches for it but whoever holds the key of its leaf certificate.
     pub const fn content(&self) -> Option<&Content> {
         self.content.as_ref()
     }

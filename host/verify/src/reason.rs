@@ -151,6 +151,13 @@ impl Serialize for Reason {
     }
 }
 
+/// Hostile text as a reason keeps it: somewhat more than [`Quoted`] shows, so that the cut remains visible.
+pub(crate) fn cut(text: &str) -> String {
+    let mut ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    let end = ends.find(|end| *end > QUOTED_BYTES_MAX).unwrap_or(text.len());
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
 /// Hostile text in a message: quoted, control characters escaped, cut to a readable length.
 struct Quoted<'a>(&'a str);
 
@@ -199,5 +206,13 @@ mod tests {
         let reason = Reason::CriticalAttribute { key: format!("\u{1b}[31m{}", "é".repeat(2000)) }.to_string();
         assert!(reason.contains("\\u{1b}[31mé") && reason.contains("é\"... was not processed"), "{reason}");
         assert!(reason.len() < 700, "{}", reason.len());
+    }
+
+    #[test]
+    fn what_is_kept_of_hostile_text_reads_as_the_whole() {
+        for text in ["", "short", &"x".repeat(512), &"x".repeat(513), &"é".repeat(4000)] {
+            assert!(cut(text).len() <= QUOTED_BYTES_MAX + 4);
+            assert_eq!(Quoted(&cut(text)).to_string(), Quoted(text).to_string());
+        }
     }
 }

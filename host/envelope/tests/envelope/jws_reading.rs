@@ -294,3 +294,15 @@ fn any_salt_length_is_read_in_jws() {
         assert!(matches!(read(&changed).unwrap_err(), Error::Integrity { .. }));
     }
 }
+
+#[test]
+fn the_payload_is_bounded_to_the_byte() {
+    let parse = |length: usize| {
+        let mut envelope = signed(&good_header().to_string());
+        envelope["payload"] = URL_SAFE_NO_PAD.encode(vec![b'x'; length]).into();
+        ParsedEnvelope::parse(EnvelopeFormat::Jws, envelope.to_string().as_bytes())
+    };
+    assert_eq!(parse(limits::PAYLOAD_BYTES_MAX).unwrap().content().payload.len(), limits::PAYLOAD_BYTES_MAX);
+    let error = parse(limits::PAYLOAD_BYTES_MAX + 1).unwrap_err().to_string();
+    assert!(error.contains("the payload has 1048577 bytes, at most 1048576 are read"), "{error}");
+}

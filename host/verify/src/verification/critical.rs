@@ -6,7 +6,7 @@ use prokura_envelope::ExtendedAttribute;
 use prokura_envelope::header::{VERIFICATION_PLUGIN, VERIFICATION_PLUGIN_MIN_VERSION};
 
 use super::Evidence;
-use crate::reason::Reason;
+use crate::reason::{Reason, cut};
 
 impl Evidence<'_> {
     pub(super) fn judge_critical_attributes(&self) -> Vec<Reason> {
@@ -15,11 +15,11 @@ impl Evidence<'_> {
         let mut reasons = Vec::new();
         match (named(VERIFICATION_PLUGIN), named(VERIFICATION_PLUGIN_MIN_VERSION)) {
             (Some(plugin), _) => reasons.push(match text(plugin, VERIFICATION_PLUGIN) {
-                Ok(name) => Reason::PluginNeeded { name: name.to_owned() },
+                Ok(name) => Reason::PluginNeeded { name: cut(name) },
                 Err(reason) => reason,
             }),
             (None, Some(version)) => reasons.push(match text(version, VERIFICATION_PLUGIN_MIN_VERSION) {
-                Ok(version) => Reason::PluginVersionAlone { version: version.to_owned() },
+                Ok(version) => Reason::PluginVersionAlone { version: cut(version) },
                 Err(reason) => reason,
             }),
             (None, None) => {}
@@ -28,7 +28,7 @@ impl Evidence<'_> {
             matches!(a.key.as_text(), Some(VERIFICATION_PLUGIN | VERIFICATION_PLUGIN_MIN_VERSION))
         };
         let unknown = extended.iter().filter(|a| a.critical && !of_plugin(a));
-        reasons.extend(unknown.map(|a| Reason::CriticalAttribute { key: a.key.to_string() }));
+        reasons.extend(unknown.map(|a| Reason::CriticalAttribute { key: cut(&a.key.to_string()) }));
         reasons
     }
 }

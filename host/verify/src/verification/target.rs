@@ -3,7 +3,7 @@
 use prokura_envelope::Descriptor;
 
 use super::{Evidence, Target};
-use crate::reason::Reason;
+use crate::reason::{Reason, cut};
 
 impl Evidence<'_> {
     pub(super) fn judge_target(&self) -> Vec<Reason> {
@@ -28,7 +28,7 @@ impl Evidence<'_> {
         let signed = |key: &str| self.payload.as_ref().ok().and_then(|p| p.target().annotations.get(key));
         let wrong = self.input.required_metadata.iter().filter(|(key, value)| signed(key) != Some(value));
         let reason = |(key, value): (&String, &String)| {
-            let signed = signed(key).cloned();
+            let signed = signed(key).map(|value| cut(value));
             Reason::Metadata { key: key.clone(), expected: value.clone(), signed }
         };
         wrong.map(reason).collect()
@@ -43,11 +43,11 @@ fn difference(
     size: u64,
 ) -> Option<(&'static str, String, String)> {
     if signed.digest != digest {
-        return Some(("digest", signed.digest.clone(), digest.to_owned()));
+        return Some(("digest", cut(&signed.digest), digest.to_owned()));
     }
     if signed.size != size {
         return Some(("size", signed.size.to_string(), size.to_string()));
     }
     let expected = media_type.filter(|expected| signed.media_type != *expected)?;
-    Some(("media type", signed.media_type.clone(), expected.to_owned()))
+    Some(("media type", cut(&signed.media_type), expected.to_owned()))
 }

@@ -531,3 +531,25 @@ fn an_outcome_is_one_line_per_check_and_json() {
     assert_eq!((&expiry["action"], &expiry["result"]), (&"log".into(), &"failed".into()));
     assert_eq!(expiry["reasons"][0]["code"], "expired");
 }
+
+/// Up to a hundred refused signatures are kept for their reasons.
+#[test]
+fn nothing_large_is_kept_of_a_refused_signature() {
+    let large = "v".repeat(900 * 1024);
+    let metadata: BTreeMap<_, _> = [("build".to_owned(), large.clone())].into();
+    let attribute = extended(key(&large), true, text("x"));
+    let mut wrong_value = Case::of(&wabbit(), &Order { metadata: metadata.clone(), ..Order::default() });
+    assert_eq!(
+        wrong_value.verify().content().unwrap().payload,
+        wrong_value.verify().payload().unwrap().bytes()
+    );
+    wrong_value.metadata = [("build".to_owned(), "8".to_owned())].into();
+    for (case, check, words) in [
+        (wrong_value, CheckType::UserMetadata, "but is \"vvv"),
+        (Case::of(&wabbit(), &attribute), CheckType::CriticalAttributes, "attribute \"vvv"),
+    ] {
+        let outcome = case.refused(check, words);
+        assert!(outcome.content().is_none() && outcome.payload().is_none());
+        assert!(format!("{outcome:?}").len() < 8 * 1024, "{}", format!("{outcome:?}").len());
+    }
+}
