@@ -11,8 +11,15 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The network, the registry, the disk or a plugin process failed; a retry may help.
     Infrastructure = 3,
-    /// The user pressed Ctrl-C; the number shells give to a process ended by SIGINT (128 + 2).
+    /// The terminal went away; as for the next ones, the number shells give to a process ended by that signal,
+    /// 128 + SIGHUP.
+    HungUp = 129,
+    /// The user pressed Ctrl-C: 128 + SIGINT.
     Interrupted = 130,
+    /// The user pressed Ctrl-\: 128 + SIGQUIT.
+    Quit = 131,
+    /// A supervisor asked for the end: 128 + SIGTERM.
+    Terminated = 143,
 }
 
 impl Exit {
@@ -29,7 +36,10 @@ Exit codes:
   1    refused: the verification failed, or the plugin, its vault or a policy said no
   2    wrong usage or configuration
   3    infrastructure: network, registry, disk, a plugin that died or ran out of time
-  130  interrupted by Ctrl-C";
+  129  ended by SIGHUP
+  130  interrupted by Ctrl-C
+  131  ended by SIGQUIT
+  143  ended by SIGTERM";
 
 /// An error and the exit code that goes with it.
 #[derive(Debug)]
@@ -60,9 +70,9 @@ impl Failure {
         Self { exit: Exit::Infrastructure, error: anyhow::Error::msg(message.into()) }
     }
 
-    /// Ctrl-C.
-    pub(crate) fn interrupted() -> Self {
-        Self { exit: Exit::Interrupted, error: anyhow::Error::msg("interrupted") }
+    /// A signal asked for the end; `exit` tells which.
+    pub(crate) fn interrupted(exit: Exit) -> Self {
+        Self { exit, error: anyhow::Error::msg("interrupted") }
     }
 
     /// The same failure with the step during which it happened in front.
@@ -188,7 +198,7 @@ mod tests {
                 format!("| {code} | {} |", meaning.trim())
             })
             .collect();
-        assert_eq!(rows.len(), 5);
+        assert_eq!(rows.len(), 8);
         for row in rows {
             assert!(documented.contains(&row), "OUTPUT.md lacks {row}");
         }

@@ -22,6 +22,7 @@ mod context;
 mod directories;
 mod exit;
 mod inspection;
+mod interruption;
 mod limits;
 mod log;
 mod output;
@@ -73,18 +74,20 @@ fn start(
     }
 }
 
-/// Runs the command until it is done or Ctrl-C comes. Plugin processes end with the future that owns them.
+/// Runs the command until it is done or a signal asks for its end. Plugin processes and private directories end with
+/// the future that owns them.
 fn run(cli: Cli, context: &Context, output: &mut Output<'_>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Infrastructure, error))?;
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
+            // First, so that the signals are watched before anything is started.
+            exit = interruption::wait() => Err(Failure::interrupted(exit)),
             result = verb::run(cli, context, output) => result,
-            Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
         }
     });
-    // After Ctrl-C a thread may still wait for an answer on standard input; it must not keep the process.
+    // After a signal a thread may still wait for an answer on standard input; it must not keep the process.
     runtime.shutdown_background();
     result
 }

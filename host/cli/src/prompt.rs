@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use serde::Serialize;
 
 use crate::context::Terminals;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::limits::ANSWER_BYTES_MAX;
 use crate::output::{Format, Output, Report};
 use crate::password::Password;
@@ -68,7 +68,7 @@ pub(crate) async fn password(what: &'static str, terminals: Terminals) -> Result
     waiting(move || {
         let answer = rpassword::prompt_password(format!("{what}: "));
         answer.map(Password::new).map_err(|error| match error.kind() {
-            io::ErrorKind::Interrupted => Failure::interrupted(),
+            io::ErrorKind::Interrupted => Failure::interrupted(Exit::Interrupted),
             _ => Failure::usage(format!("cannot read the password: {error}")),
         })
     })

@@ -8,6 +8,7 @@
 mod artifacts;
 mod documented;
 mod home;
+mod interruption;
 mod keys;
 mod trust;
 mod usage;
