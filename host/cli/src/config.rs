@@ -96,7 +96,7 @@ mod tests {
             load(r#"{"signatureFormat":"jws","signatureFormat":"cose"}"#)
                 .unwrap_err()
                 .to_string()
-                .contains("duplicate")
+                .contains("given twice")
         );
     }
 }

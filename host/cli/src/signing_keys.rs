@@ -349,7 +349,7 @@ mod tests {
             assert_eq!(SigningKeys::load(&directories).err().unwrap().to_string(), expected);
         }
         write(&directories, r#"{"keys":[{"name":"a","name":"b"}]}"#);
-        assert!(SigningKeys::load(&directories).err().unwrap().to_string().contains("duplicate field"));
+        assert!(SigningKeys::load(&directories).err().unwrap().to_string().contains("given twice"));
     }
 
     #[test]

@@ -52,18 +52,26 @@ fn read_bounded(file: File, path: &Path, bytes_max: u64) -> Result<Vec<u8>, Fail
     Ok(bytes)
 }
 
-/// Parses a whole JSON file. `advice` says what the user can do about a damaged one.
+/// Parses a whole JSON file. `advice` says what the user can do about a damaged one. No value of the file is in the
+/// error: a plugin config may hold a PIN.
 ///
 /// # Errors
-/// Naming the file, the position and what was found there.
+/// Naming the file, the position and the kind of damage.
 pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8], advice: &str) -> Result<T, Failure> {
+    use serde_json::error::Category;
     serde_json::from_slice(bytes).map_err(|error| {
         let problem = match error.classify() {
-            serde_json::error::Category::Eof if bytes.is_empty() => "is empty".to_owned(),
-            serde_json::error::Category::Eof => {
-                format!("is cut short ({})", printable_line(&error.to_string()))
+            Category::Eof if bytes.is_empty() => "is empty".to_owned(),
+            Category::Eof => format!("is cut short ({})", printable_line(&error.to_string())),
+            // What serde says about data quotes it; about syntax it has fixed words.
+            Category::Data => format!(
+                "is malformed (a member is missing, given twice or of the wrong type at line {} column {})",
+                error.line(),
+                error.column()
+            ),
+            Category::Syntax | Category::Io => {
+                format!("is malformed ({})", printable_line(&error.to_string()))
             }
-            _ => format!("is malformed ({})", printable_line(&error.to_string())),
         };
         Failure::usage(format!("{} {problem}, expected one complete JSON document; {advice}", shown(path)))
     })
@@ -264,6 +272,10 @@ mod tests {
         assert!(cut.ends_with("restore it"), "{cut}");
         assert!(parse(b"").contains("is empty"));
         assert!(parse(b"{} {}").contains("trailing characters"));
+        let wrong =
+            parse_json::<Vec<bool>>(Path::new("/c/k.json"), b"[\n\"canary\"]", "restore it").unwrap_err();
+        let wrong = wrong.to_string();
+        assert!(wrong.contains("wrong type at line 2 column 8") && !wrong.contains("canary"), "{wrong}");
     }
 
     #[test]

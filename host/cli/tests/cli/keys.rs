@@ -105,3 +105,28 @@ fn keys_must_exist_and_a_default_must_be_set() {
         home.fails(2, &["sign", "-k", "none", "localhost:1/x:v1"]).contains("signing key none not found")
     );
 }
+
+#[test]
+fn a_value_in_a_damaged_file_is_not_repeated() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.config("")).unwrap();
+    for canary in ["917352", "\"canary917352\"", "{\"917352\": 1}"] {
+        let keys = format!(
+            r#"{{"default":"k","keys":[{{"name":"k","id":"i","pluginName":"p","pluginConfig":{canary_config}}}]}}"#,
+            canary_config =
+                if canary.starts_with('"') { canary.to_owned() } else { format!("{{\"pin\":{canary}}}") }
+        );
+        std::fs::write(home.config("signingkeys.json"), keys).unwrap();
+        std::fs::write(home.config("config.json"), format!(r#"{{"insecureRegistries":{canary}}}"#)).unwrap();
+        for (arguments, file) in [
+            (&["key", "list"][..], "signingkeys.json"),
+            (&["sign", "localhost:1/x:v1"], ".json"),
+            (&["list", "localhost:1/x:v1"], "config.json"),
+        ] {
+            let error = home.fails(2, &[arguments, &["-d"]].concat());
+            assert!(!error.contains("917352"), "{arguments:?}: {error}");
+            assert!(error.contains(&format!("{file} is malformed")), "{arguments:?}: {error}");
+            assert!(error.contains("wrong type at line "), "{arguments:?}: {error}");
+        }
+    }
+}
