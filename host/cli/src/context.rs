@@ -72,6 +72,8 @@ impl Environment {
 pub(crate) struct Terminals {
     /// Standard input is a terminal.
     pub(crate) stdin: bool,
+    /// Standard output is a terminal.
+    pub(crate) stdout: bool,
     /// Standard error is a terminal.
     pub(crate) stderr: bool,
 }
@@ -132,7 +134,7 @@ mod tests {
 
     #[test]
     fn colour_needs_a_terminal_and_nobody_against_it() {
-        let terminal = Terminals { stdin: true, stderr: true };
+        let terminal = Terminals { stdin: true, stdout: true, stderr: true };
         assert!(terminal.colour(&environment(&[("NO_COLOR", "")])));
         assert!(!terminal.colour(&environment(&[("NO_COLOR", "1")])));
         assert!(!terminal.colour(&environment(&[("TERM", "dumb")])));

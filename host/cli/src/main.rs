@@ -53,8 +53,11 @@ fn start(
     executable: Option<std::path::PathBuf>,
     now: fn() -> jiff::Timestamp,
 ) -> ExitCode {
-    let terminals =
-        Terminals { stdin: std::io::stdin().is_terminal(), stderr: std::io::stderr().is_terminal() };
+    let terminals = Terminals {
+        stdin: std::io::stdin().is_terminal(),
+        stdout: std::io::stdout().is_terminal(),
+        stderr: std::io::stderr().is_terminal(),
+    };
     let colour = terminals.colour(&environment);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

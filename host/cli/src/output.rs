@@ -59,9 +59,9 @@ impl<'a> Output<'a> {
     pub(crate) fn report(&mut self, report: &impl Report) -> Result<(), Failure> {
         match self.format {
             Format::Text => report.write_text(self.out),
-            Format::Json => serde_json::to_writer_pretty(&mut *self.out, report)
+            Format::Json => serde_json::to_string_pretty(report)
                 .map_err(io::Error::from)
-                .and_then(|()| self.out.write_all(b"\n")),
+                .and_then(|document| writeln!(self.out, "{}", printable_json(&document))),
         }
         .and_then(|()| self.out.flush())
         .map_err(Failure::output)
@@ -117,17 +117,44 @@ impl<'a> Output<'a> {
 }
 
 /// Text from files, plugins and registries made harmless for a terminal: control characters other than the line
-/// feed are shown as escapes, bidirectional overrides too (a name must not be able to reorder the line it is in).
+/// feed are shown as escapes, bidirectional marks and overrides too (a name must not be able to reorder the line it is
+/// in).
 pub(crate) fn printable(text: &str) -> String {
+    escaped(text, &|c| c.escape_unicode().collect())
+}
+
+/// [`printable`] for a JSON document. The characters it escapes stand in strings only, where `\u` means the same.
+fn printable_json(document: &str) -> String {
+    escaped(document, &|c| format!("\\u{:04x}", u32::from(c)))
+}
+
+/// [`printable`] for a whole JSON file: tabs and the line ends of Windows are no harm there. Bytes that are no UTF-8 are
+/// replaced.
+pub(crate) fn printable_file(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.split_inclusive('\n').map(|line| match line.strip_suffix("\r\n") {
+        Some(line) => format!("{line}\n"),
+        None => line.to_owned(),
+    });
+    let cells = |line: String| line.split('\t').map(printable_json).collect::<Vec<_>>().join("\t");
+    lines.map(cells).collect()
+}
+
+fn escaped(text: &str, escape: &dyn Fn(char) -> String) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            shown.extend(c.escape_unicode());
+        if is_harmful(c) {
+            shown.push_str(&escape(c));
         } else {
             shown.push(c);
         }
     }
     shown
+}
+
+fn is_harmful(c: char) -> bool {
+    (c.is_control() && c != '\n')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// [`printable`] for a place that holds one line only.
@@ -178,5 +205,23 @@ mod tests {
         }
         assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(printable_line("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn json_means_the_same_and_holds_nothing_a_terminal_obeys() {
+        let name = "\u{1b}[2J\u{7f}\u{80}\u{9b}2J\u{9f}\u{61c}\u{200e}\u{200f}\u{202a}\u{202e}\u{2066}\u{2069}\t\n\\é";
+        let mut out = Vec::new();
+        Output::new(Format::Json, &mut out, &mut Vec::new(), false).report(&Demo { name }).unwrap();
+        let document = String::from_utf8(out).unwrap();
+        assert!(!document.chars().any(is_harmful), "{document:?}");
+        assert!(document.contains("\\u007f\\u0080\\u009b2J") && document.contains('é'), "{document}");
+        let read: serde_json::Value = serde_json::from_str(&document).unwrap();
+        assert_eq!(read["name"], name);
+    }
+
+    #[test]
+    fn a_file_keeps_its_lines_and_tabs() {
+        assert_eq!(printable_file(b"{\r\n\t\"a\": 1\r}\n\x1b[2J"), "{\n\t\"a\": 1\\u000d}\n\\u001b[2J");
+        assert_eq!(printable_file(b"\xff"), "\u{fffd}");
     }
 }

@@ -14,7 +14,7 @@ use crate::cli::blob::{BlobPolicyCommand, InitOptions};
 use crate::cli::policy::{ImportOptions, PolicyCommand};
 use crate::exit::Failure;
 use crate::limits::STATE_FILE_BYTES_MAX;
-use crate::output::{Format, Output, Report, shown};
+use crate::output::{Format, Output, Report, printable_file, shown};
 use crate::{prompt, state_file};
 
 /// Runs a verb on the trust policy for OCI artifacts.
@@ -163,7 +163,7 @@ struct Shown {
 }
 
 impl Report for Shown {
-    /// The file, byte for byte, so that it can be redirected into another one.
+    /// The file, byte for byte unless for a terminal, so that it can be redirected into another one.
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(&self.bytes)
     }
@@ -194,12 +194,18 @@ fn show(kind: DocumentKind, scene: &Scene<'_>, output: &mut Output<'_>) -> Resul
             verb(kind)
         ));
         if output.format() == Format::Text {
-            output.raw(&file.bytes)?;
+            output.raw(printable_file(&file.bytes).as_bytes())?;
         }
     }
     checked?.iter().for_each(|member| output.warn(unknown_member(member)));
     let policy = serde_json::from_slice(&file.bytes).map_err(|error| Failure::usage(error.to_string()))?;
-    output.report(&Shown { path: file.path, policy, bytes: file.bytes })
+    let bytes = for_reader(file.bytes, scene.context.terminals.stdout);
+    output.report(&Shown { path: file.path, policy, bytes })
+}
+
+/// A terminal obeys control characters; a file or a program gets what is there.
+fn for_reader(bytes: Vec<u8>, is_terminal: bool) -> Vec<u8> {
+    if is_terminal { printable_file(&bytes).into_bytes() } else { bytes }
 }
 
 async fn init(options: &InitOptions, scene: &Scene<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
@@ -213,4 +219,16 @@ async fn init(options: &InitOptions, scene: &Scene<'_>, output: &mut Output<'_>)
     }
     let imported = BlobPolicy::import(config, &document, &path)?;
     report(imported, "Successfully initialized blob trust policy file to".to_owned(), output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_terminal_gets_escapes_instead_of_bytes() {
+        let policy = "{\"name\": \"a\u{9b}2Jb\"}\r\n".as_bytes();
+        assert_eq!(for_reader(policy.to_vec(), false), policy);
+        assert_eq!(for_reader(policy.to_vec(), true), b"{\"name\": \"a\\u009b2Jb\"}\n");
+    }
 }

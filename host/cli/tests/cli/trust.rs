@@ -212,3 +212,17 @@ fn blob_policies_are_initialised() {
         .contains("malformed trust store value")
     );
 }
+
+#[test]
+fn a_policy_with_terminal_escapes_is_harmless_to_look_at() {
+    let home = Home::new();
+    let hidden = POLICY.replace("\"p\"", "\"p\u{9b}2J\"");
+    home.trust(&hidden);
+    assert_eq!(home.ok(&["policy", "show"]), hidden, "a pipe gets the bytes");
+    let json = home.ok(&["policy", "show", "-o", "json"]);
+    assert!(json.contains("p\\u009b2J") && !json.contains('\u{9b}'), "{json}");
+    home.trust("{\"version\": \u{1b}[2J");
+    let output = home.run(&["policy", "show"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"version\": \\u001b[2J");
+}
