@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use prokura_plugin::KeySpec;
-use prokura_plugin::message::PluginConfig;
+use prokura_plugin::message::capability::TRANSPORT_GRPC_1;
+use prokura_plugin::message::{Metadata, PluginConfig};
 use prokura_plugin::vector::{Direction, Transport, Vector, load_dir};
 
 pub use host::check_host;
@@ -110,6 +111,16 @@ pub fn check_plugin(subject: &Subject, vectors: &[Vector], transport: Transport)
     let verdicts: Vec<Verdict> = verdicts;
     ensure!(!verdicts.is_empty(), "there are no vectors for plugins over {transport:?}");
     Ok(verdicts)
+}
+
+/// Whether the plugin announces `TRANSPORT.GRPC.1`; one that does not is not asked to serve (SPEC VER-1).
+///
+/// # Errors
+/// If it cannot be started.
+pub fn announces_grpc(subject: &Subject) -> Result<bool> {
+    let answer = stdio::run(subject, &["get-plugin-metadata"], b"{}")?;
+    let metadata: Result<Metadata, _> = serde_json::from_slice(&answer.stdout);
+    Ok(metadata.is_ok_and(|metadata| metadata.has(TRANSPORT_GRPC_1)))
 }
 
 /// What the vectors want signed.

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use prokura_integration::kit::{Outcome, Subject, Verdict, check_plugin, load, vectors_directory};
+use prokura_integration::kit::{
+    Outcome, Subject, Verdict, announces_grpc, check_plugin, load, vectors_directory,
+};
 use prokura_plugin::vector::Transport;
 
 /// Run the test vectors of the plugin protocol against a signing plugin.
@@ -65,22 +67,38 @@ fn run(arguments: &Arguments) -> Result<bool> {
         environment: Vec::new(),
     };
     let mut verdicts = Vec::new();
+    if arguments.transport == Over::Both && !announces_grpc(&subject)? {
+        verdicts.push(Verdict {
+            rule: "VER-1".to_owned(),
+            vector: String::new(),
+            comment: "every rule of the transport grpc".to_owned(),
+            side: "grpc",
+            outcome: Outcome::Skipped("the plugin does not announce TRANSPORT.GRPC.1".to_owned()),
+        });
+        verdicts.extend(check_plugin(&subject, &vectors, Transport::Stdio)?);
+        return report(&verdicts, arguments.json);
+    }
     for (transport, over) in [(Transport::Stdio, Over::Stdio), (Transport::Grpc, Over::Grpc)] {
         if arguments.transport == over || arguments.transport == Over::Both {
             verdicts.extend(check_plugin(&subject, &vectors, transport)?);
         }
     }
+    report(&verdicts, arguments.json)
+}
+
+/// Prints a line for each verdict; whether every rule was kept.
+fn report(verdicts: &[Verdict], json: bool) -> Result<bool> {
     let mut stdout = std::io::stdout().lock();
-    for verdict in &verdicts {
-        match arguments.json {
+    for verdict in verdicts {
+        match json {
             true => writeln!(stdout, "{}", as_json(verdict))?,
             false => writeln!(stdout, "{verdict}")?,
         }
     }
-    let broken = count(&verdicts, |outcome| matches!(outcome, Outcome::Broken(_)));
-    if !arguments.json {
-        let kept = count(&verdicts, |outcome| *outcome == Outcome::Kept);
-        let skipped = count(&verdicts, |outcome| matches!(outcome, Outcome::Skipped(_)));
+    let broken = count(verdicts, |outcome| matches!(outcome, Outcome::Broken(_)));
+    if !json {
+        let kept = count(verdicts, |outcome| *outcome == Outcome::Kept);
+        let skipped = count(verdicts, |outcome| matches!(outcome, Outcome::Skipped(_)));
         writeln!(stdout, "\n{kept} kept, {broken} broken, {skipped} skipped")?;
     }
     Ok(broken == 0)
