@@ -10,6 +10,9 @@ pub(crate) const CERTIFICATE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub(crate) const SIGNATURE_FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Longest answer read from standard input (a password, a user name, `y`), in bytes.
 pub(crate) const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// How long `verify`, `list` and `inspect` may take in all unless told otherwise, as Go writes it. Each answer of a
+/// registry has limits of its own; a hundred slow ones together would still hold up a build for hours.
+pub(crate) const COMMAND_DEADLINE: &str = "5m";
 /// How long another process may hold the lock of a state file; a change takes milliseconds.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Pause between two attempts to take a lock.

@@ -1,5 +1,6 @@
 //! The verbs, one room each, and the way from a parsed command line to one of them.
 
+use crate::cli::options::TimeLimit;
 use crate::cli::{Cli, Command, GlobalOptions, PluginCommand};
 use crate::context::Context;
 use crate::exit::Failure;
@@ -51,14 +52,28 @@ pub(crate) async fn run(cli: Cli, context: &Context, output: &mut Output<'_>) ->
         Command::Version => version::run(output),
         Command::Completion(options) => completion::run(&options, output),
         Command::Sign(options) => sign::run(&options, &scene, output).await,
-        Command::Verify(options) => verify::run(&options, &scene, output).await,
-        Command::List(options) => list::run(&options, &scene, output).await,
-        Command::Inspect(options) => inspect::run(&options, &scene, output).await,
+        Command::Verify(options) => within(&options.time, verify::run(&options, &scene, output)).await,
+        Command::List(options) => within(&options.time, list::run(&options, &scene, output)).await,
+        Command::Inspect(options) => within(&options.time, inspect::run(&options, &scene, output)).await,
         Command::Blob(command) => blob::run(&command, &scene, output).await,
         Command::Login(options) => login::login(&options, &scene, output).await,
         Command::Logout(options) => login::logout(&options, &scene, output).await,
         Command::Quickstart(options) => quickstart::run(&options, &scene, output).await,
     }
+}
+
+/// Runs a command with an end.
+async fn within(
+    limit: &TimeLimit,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    tokio::time::timeout(limit.timeout.0, command).await.unwrap_or_else(|_| {
+        Err(Failure::infrastructure(format!(
+            "the command was not done within its limit of {:?}: the registry is too slow or there is too much to \
+             fetch; try again, or allow more time with --timeout",
+            limit.timeout.0
+        )))
+    })
 }
 
 /// The only one of `given`, or the error `notation` gives for none.

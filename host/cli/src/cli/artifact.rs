@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::options::{LayoutOption, MaxSignatures, RegistryOptions, SignerOptions, VerifierOptions};
+use super::options::{LayoutOption, MaxSignatures, RegistryOptions, SignerOptions, TimeLimit, VerifierOptions};
 
 /// Sign OCI artifacts
 #[derive(Args, Clone)]
@@ -75,6 +75,8 @@ pub(crate) struct VerifyOptions {
 
     #[command(flatten)]
     pub(crate) max: MaxSignatures,
+    #[command(flatten)]
+    pub(crate) time: TimeLimit,
 
     /// What to verify: <registry>/<repository>@<digest>, or with a tag
     #[arg(value_name = "REFERENCE")]
@@ -97,6 +99,8 @@ pub(crate) struct ListOptions {
     pub(crate) layout: LayoutOption,
     #[command(flatten)]
     pub(crate) max: MaxSignatures,
+    #[command(flatten)]
+    pub(crate) time: TimeLimit,
 
     /// The artifact: <registry>/<repository>@<digest>, or with a tag
     #[arg(value_name = "REFERENCE")]
@@ -117,6 +121,8 @@ pub(crate) struct InspectOptions {
     pub(crate) layout: LayoutOption,
     #[command(flatten)]
     pub(crate) max: MaxSignatures,
+    #[command(flatten)]
+    pub(crate) time: TimeLimit,
 
     /// The artifact: <registry>/<repository>@<digest>, or with a tag
     #[arg(value_name = "REFERENCE")]

@@ -100,6 +100,14 @@ pub(crate) struct MaxSignatures {
     pub(crate) max_signatures: usize,
 }
 
+/// How long a command may take.
+#[derive(Args, Clone)]
+pub(crate) struct TimeLimit {
+    /// Longest time the whole command may take, such as 90s or 10m
+    #[arg(long, value_name = "DURATION", default_value = crate::limits::COMMAND_DEADLINE, value_parser = parse_deadline)]
+    pub(crate) timeout: GoDuration,
+}
+
 /// What a verification asks of a signature besides the trust policy.
 #[derive(Args, Clone)]
 pub(crate) struct VerifierOptions {

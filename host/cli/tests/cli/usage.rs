@@ -1,6 +1,6 @@
 //! What is refused before anything is done, and how the program speaks of itself.
 
-use crate::home::{Home, stderr};
+use crate::home::{Home, POLICY, stderr};
 
 #[test]
 fn version_is_worded_like_notations() {
@@ -125,6 +125,23 @@ fn an_unreachable_registry_is_infrastructure() {
     let home = Home::new();
     let error = home.fails(3, &["list", "localhost:1/x:v1"]);
     assert!(error.contains("localhost:1"), "{error}");
+}
+
+#[test]
+fn a_registry_that_never_answers_ends_at_the_limit() {
+    let home = Home::new();
+    home.trust(POLICY);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let reference = format!("localhost:{}/x:v1", listener.local_addr().unwrap().port());
+    // The system accepts connections on behalf of the listener; nobody ever reads them.
+    for verb in ["verify", "list", "inspect"] {
+        let start = std::time::Instant::now();
+        let error = home.fails(3, &[verb, "--timeout", "300ms", &reference]);
+        assert!(error.contains("within its limit of 300ms") && error.contains("--timeout"), "{error}");
+        assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+        let error = home.fails(2, &[verb, "--timeout", "0", &reference]);
+        assert!(error.contains("out of range"), "{error}");
+    }
 }
 
 #[test]
