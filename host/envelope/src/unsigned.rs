@@ -7,7 +7,7 @@ use crate::certificate::{Certificate, check_code_signing_chain};
 use crate::envelope::{Envelope, ParsedEnvelope, parse_chain};
 use crate::error::{Error, Mismatch};
 use crate::format::EnvelopeFormat;
-use crate::limits::{ENVELOPE_BYTES_MAX, EXTENDED_ATTRIBUTES_MAX, SIGNING_AGENT_BYTES_MAX};
+use crate::limits::{EXTENDED_ATTRIBUTES_MAX, PAYLOAD_BYTES_MAX, SIGNING_AGENT_BYTES_MAX};
 use crate::payload::Payload;
 use crate::signature::{Salt, explain, verifies};
 use crate::time::whole_seconds;
@@ -118,13 +118,9 @@ impl Unsigned {
 
 fn check(payload: &Payload, attributes: &Attributes) -> Result<(), Error> {
     let refuse = |problem: String| Err(Error::Request { problem });
-    // Base64 and header come on top; half of what is read leaves room for both.
-    if payload.bytes().is_empty() || payload.bytes().len() > ENVELOPE_BYTES_MAX / 2 {
-        return refuse(format!(
-            "the payload has {} bytes, expected 1 to {}",
-            payload.bytes().len(),
-            ENVELOPE_BYTES_MAX / 2
-        ));
+    let payload_bytes = payload.bytes().len();
+    if payload_bytes == 0 || payload_bytes > PAYLOAD_BYTES_MAX {
+        return refuse(format!("the payload has {payload_bytes} bytes, expected 1 to {PAYLOAD_BYTES_MAX}"));
     }
     if let Some(expiry) = attributes.expiry.filter(|expiry| *expiry <= attributes.signing_time) {
         return refuse(format!(

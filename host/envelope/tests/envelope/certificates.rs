@@ -1,9 +1,9 @@
 //! Each certificate rule: a chain that keeps it and one that breaks it, and nothing else.
 
-use prokura_envelope::certificate::{Certificate, CertificateError, check_code_signing_chain};
+use prokura_envelope::certificate::{Certificate, CertificateError, SignedByError, check_code_signing_chain};
 use prokura_plugin::KeySpec;
 use rcgen::{
-    BasicConstraints, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
 };
 
@@ -144,6 +144,34 @@ fn cert_6_signed_by_the_next() {
     let last = ders[0].len() - 1;
     ders[0][last] ^= 1;
     breaks(&parsed(&ders), "CERT-6", "CN=leaf");
+}
+
+#[test]
+fn the_signature_algorithm_is_the_same_inside_and_outside() {
+    const ECDSA_WITH_SHA256: [u8; 8] = [0x2A, 0x86, 0x48, 0xCE, 0x3D, 4, 3, 2];
+    let ders = Plan::good().chain_for(mint::key(KeySpec::Ec256));
+    let outer = ders[0].windows(8).rposition(|bytes| bytes == ECDSA_WITH_SHA256).unwrap();
+    let inner = ders[0].windows(8).position(|bytes| bytes == ECDSA_WITH_SHA256).unwrap();
+    for at in [inner, outer] {
+        let mut chain = ders.clone();
+        chain[0][at + 7] = 3; // ecdsa-with-SHA384
+        let chain = parsed(&chain);
+        assert_eq!(chain[0].verify_signed_by(&chain[1]), Err(SignedByError::Inconsistent));
+        breaks(&chain, "CERT-6", "differs inside and outside of the signed part");
+    }
+    assert_ne!(inner, outer);
+}
+
+#[test]
+fn equal_names_alone_make_no_self_signed_certificate() {
+    let leaf = Plan::good().leaf;
+    let key = mint::key(KeySpec::Ec256);
+    let own = Certificate::from_der(leaf.self_signed(key).unwrap().der()).unwrap();
+    let foreign = leaf.signed_by(key, &Issuer::from_params(&leaf, &*mint::ROOT_KEY)).unwrap();
+    let foreign = Certificate::from_der(foreign.der()).unwrap();
+    assert_eq!((foreign.raw_subject(), foreign.raw_issuer()), (own.raw_subject(), own.raw_issuer()));
+    assert!(own.is_self_signed() && !foreign.is_self_signed());
+    breaks(&[foreign], "CERT-3", "");
 }
 
 #[test]
