@@ -22,5 +22,8 @@ pub const STORE_CERTIFICATES_MAX: usize = 4096;
 pub const STORES_LISTED_MAX: usize = 4096;
 /// Longest name of a trust store or of a file in it, in bytes: what file systems take.
 pub const NAME_BYTES_MAX: usize = 255;
+/// How far an authentic signing time may lie ahead of the clock here, in seconds: clocks that are synchronised at all
+/// differ less, and a signing authority that vouches for a later time vouches for what it cannot know.
+pub const SIGNING_TIME_AHEAD_SECONDS_MAX: i64 = 15 * 60;
 /// Longest piece of hostile text (a subject, an attribute key) repeated in a reason, in bytes; the rest is cut.
 pub const QUOTED_BYTES_MAX: usize = 512;

@@ -68,6 +68,12 @@ pub enum Reason {
     )]
     NotValidWhenSigned { subject: String, at: Timestamp },
     #[error(
+        "the authentic signing time \"{}\" is later than the time of verification \"{}\": the clock of the signing authority or the one here is wrong",
+        Rfc1123(*at),
+        Rfc1123(*now)
+    )]
+    SignedInFuture { at: Timestamp, now: Timestamp },
+    #[error(
         "verification time is before certificate {} validity period, it will be valid from \"{}\"",
         Quoted(subject),
         Rfc1123(*from)
@@ -129,6 +135,7 @@ impl Reason {
             Self::Expired { .. } => "expired",
             Self::NoAuthenticSigningTime => "authenticSigningTime",
             Self::NotValidWhenSigned { .. } => "certificateNotValidWhenSigned",
+            Self::SignedInFuture { .. } => "signedInFuture",
             Self::NotYetValid { .. } => "certificateNotYetValid",
             Self::CertificateExpired { .. } => "certificateExpired",
             Self::NoTimestamp => "noTimestamp",

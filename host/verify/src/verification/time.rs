@@ -3,6 +3,7 @@
 use prokura_envelope::SigningScheme;
 
 use super::Evidence;
+use crate::limits::SIGNING_TIME_AHEAD_SECONDS_MAX;
 use crate::policy::VerifyTimestamp;
 use crate::reason::Reason;
 use crate::store::StoreType;
@@ -26,6 +27,10 @@ impl Evidence<'_> {
         let Some(at) = self.content.authentic_signing_time else {
             return Some(Reason::NoAuthenticSigningTime);
         };
+        let now = self.input.now;
+        if at.as_second().saturating_sub(now.as_second()) > SIGNING_TIME_AHEAD_SECONDS_MAX {
+            return Some(Reason::SignedInFuture { at, now });
+        }
         let outside = self.content.chain.iter().find(|c| at < c.not_before() || at > c.not_after());
         outside.map(|c| Reason::NotValidWhenSigned { subject: c.subject(), at })
     }

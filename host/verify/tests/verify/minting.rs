@@ -29,6 +29,8 @@ pub(crate) type Name<'a> = &'a [(DnType, &'a str)];
 /// A leaf under a root, both valid in 2025.
 pub(crate) struct Signer {
     key: KeyPair,
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) leaf_pem: String,
     pub(crate) leaf: Vec<u8>,
     pub(crate) root: Vec<u8>,
     pub(crate) root_pem: String,
@@ -40,9 +42,15 @@ pub(crate) enum Asks {
     Nobody,
     Crl,
     Ocsp,
+    /// A CRL distribution point that is no such thing.
+    UnreadableCrl,
+    /// Authority information access that is no such thing.
+    UnreadableOcsp,
     /// A CRL distribution point in the root, which nobody asks about.
     RootCrl,
 }
+
+const AUTHORITY_INFORMATION_ACCESS: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 1];
 
 /// What is signed, and how.
 #[derive(Clone)]
@@ -94,15 +102,29 @@ impl Signer {
         match asks {
             Asks::Crl => leaf.crl_distribution_points = crl(),
             Asks::Ocsp => leaf.custom_extensions = vec![ocsp()],
+            Asks::UnreadableCrl => leaf.custom_extensions = vec![unreadable(&[2, 5, 29, 31])],
+            Asks::UnreadableOcsp => leaf.custom_extensions = vec![unreadable(AUTHORITY_INFORMATION_ACCESS)],
             Asks::Nobody | Asks::RootCrl => {}
         }
-        let leaf = leaf.signed_by(&key, &Issuer::new(root, root_key)).unwrap();
+        let issuer = Issuer::new(root, root_key);
+        let leaf = leaf.signed_by(&key, &issuer).unwrap();
         Self {
             key,
+            issuer,
+            leaf_pem: leaf.pem(),
             leaf: leaf.der().to_vec(),
             root: root_certificate.der().to_vec(),
             root_pem: root_certificate.pem(),
         }
+    }
+
+    /// Another certificate for the key of the leaf, valid from one day of 2025 to another.
+    pub(crate) fn leaf_pem_valid(&self, from: (u8, u8), to: (u8, u8)) -> String {
+        let mut leaf = params(&[(DnType::CommonName, "release")]);
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.not_before = date_time_ymd(2025, from.0, from.1);
+        leaf.not_after = date_time_ymd(2025, to.0, to.1);
+        leaf.signed_by(&self.key, &self.issuer).unwrap().pem()
     }
 
     pub(crate) fn sign(&self, order: &Order) -> Vec<u8> {
@@ -127,6 +149,13 @@ pub(crate) fn self_signed_and_dependent() -> (Vec<u8>, Vec<u8>) {
     let key = KeyPair::generate().unwrap();
     let alone = params(&[(DnType::CommonName, "alone")]);
     (alone.self_signed(&key).unwrap().der().to_vec(), wabbit().leaf)
+}
+
+/// A certificate that is no CA and names itself as its issuer, but was signed with another key.
+pub(crate) fn self_issued() -> Vec<u8> {
+    let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let own = params(&[(DnType::CommonName, "alone")]);
+    own.signed_by(&key, &Issuer::from_params(&own, &other)).unwrap().der().to_vec()
 }
 
 pub(crate) fn descriptor() -> Descriptor {
@@ -183,5 +212,10 @@ fn ocsp() -> CustomExtension {
     let tlv = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()], content].concat();
     let method = tlv(0x06, &[0x2B, 6, 1, 5, 5, 7, 0x30, 1]);
     let description = tlv(0x30, &[method, tlv(0x86, url)].concat());
-    CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], tlv(0x30, &description))
+    CustomExtension::from_oid_content(AUTHORITY_INFORMATION_ACCESS, tlv(0x30, &description))
+}
+
+/// An extension that holds NULL.
+fn unreadable(oid: &[u64]) -> CustomExtension {
+    CustomExtension::from_oid_content(oid, vec![5, 0])
 }

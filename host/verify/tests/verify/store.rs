@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use prokura_verify::{StoreType, TrustStore};
 
-use crate::minting::{fill_store, self_signed_and_dependent, wabbit};
+use crate::minting::{fill_store, self_issued, self_signed_and_dependent, wabbit};
 
 const CA: StoreType = StoreType::Ca;
 
@@ -48,6 +48,7 @@ fn unusable_stores_are_refused_by_rule() {
             "failed to read the trusted certificate \"x\"",
         ),
         ("leaf", "x", &dependent, "is not a CA certificate or self-signed signing certificate"),
+        ("self-issued", "x", &self_issued(), "is not a CA certificate or self-signed signing certificate"),
         ("huge", "x", &[b' '; 1024 * 1024 + 1], "more than 1048576 bytes"),
     ] {
         fill_store(dir.path(), &format!("ca/{name}"), &[("good", root.as_slice()), (file, bytes)]);

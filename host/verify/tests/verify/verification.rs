@@ -391,6 +391,40 @@ fn the_signing_authority_scheme_has_its_own_store_and_time() {
 }
 
 #[test]
+fn an_authentic_signing_time_lies_within_every_validity_and_not_in_the_future() {
+    let signer = wabbit();
+    let order = Order { scheme: SigningScheme::X509SigningAuthority, ..Order::default() };
+    let case = Case::of(&signer, &order);
+    fill_store(case.store.path(), "signingAuthority/sa", &[("root.der", &signer.root)]);
+    let mut case = case.policy(r#"{"level":"strict"}"#, &["signingAuthority:sa"], &["*"]);
+    let base64 = |pem: &str| pem.lines().filter(|line| !line.starts_with("-----")).collect::<String>();
+    let whole = String::from_utf8(case.envelope.clone()).unwrap();
+    // The chain is unsigned: another certificate for the same key can be put in.
+    for (from, to, is_valid) in [((1, 1), (6, 1), false), ((6, 2), (12, 31), false), ((6, 1), (6, 2), true)] {
+        let leaf = base64(&signer.leaf_pem_valid(from, to));
+        let exchanged = whole.replacen(&base64(&signer.leaf_pem), &leaf, 1);
+        assert_ne!(whole, exchanged);
+        case.envelope = exchanged.into_bytes();
+        if is_valid {
+            assert!(case.verify().is_verified(), "{}", case.verify());
+        } else {
+            case.refused(
+                CheckType::AuthenticTimestamp,
+                "certificate \"CN=release\" was not valid when the digital signature was produced at \"Sun, 01 Jun 2025 12:00:00 +0000\"",
+            );
+        }
+    }
+    case.envelope = whole.into_bytes();
+    case.now = time("2025-06-01T11:45:00Z");
+    assert!(case.verify().is_verified(), "clocks differ:\n{}", case.verify());
+    case.now = time("2025-06-01T11:44:59Z");
+    case.refused(
+        CheckType::AuthenticTimestamp,
+        "the authentic signing time \"Sun, 01 Jun 2025 12:00:00 +0000\" is later than the time of verification \"Sun, 01 Jun 2025 11:44:59 +0000\"",
+    );
+}
+
+#[test]
 fn a_policy_that_asks_for_timestamps_is_refused_with_that_reason() {
     let strict = r#"{"level":"strict"}"#;
     let stores = ["ca:wabbit", "tsa:digicert"];
@@ -433,7 +467,12 @@ fn certificates_that_can_be_revoked_are_refused_because_that_cannot_be_checked()
         (DnType::StateOrProvinceName, "WA"),
         (DnType::OrganizationName, "Wabbit"),
     ];
-    for (asks, source) in [(Asks::Crl, "a CRL distribution point"), (Asks::Ocsp, "an OCSP responder")] {
+    for (asks, source) in [
+        (Asks::Crl, "a CRL distribution point"),
+        (Asks::Ocsp, "an OCSP responder"),
+        (Asks::UnreadableCrl, "a CRL distribution point"),
+        (Asks::UnreadableOcsp, "an OCSP responder"),
+    ] {
         let signer = Signer::named(&name, asks);
         let words = format!(
             "revocation status of \"O=Wabbit,ST=WA,C=US\" cannot be checked by this version: it names {source}"
