@@ -27,6 +27,7 @@ enum Expected {
 use Expected::{FellBack, Refused, Signed};
 
 const AUTHOR: &str = "its author must act";
+const CONFIGURER: &str = "whoever configured the key and its certificates must act";
 
 pub(crate) fn trials(world: &Arc<World>, told: &Told) -> Vec<Trial> {
     let installed = executable("rogue").and_then(|rogue| world.home.install("rogue", &rogue));
@@ -157,9 +158,22 @@ fn expected(switch: Break, grpc: bool) -> Expected {
         ),
         Break::UnknownKeySpec => Refused(1, &["KEY-2", "RSA-1024", "EC-256", AUTHOR]),
         Break::WrongKeySpec if grpc => Refused(1, &["GRPC-3", "EC-384", "EC-256", AUTHOR]),
-        Break::WrongKeySpec | Break::KeyRotates => {
-            Refused(3, &["the key changed", "EC-256", "nothing was signed", "sign again"])
-        }
+        Break::WrongKeySpec => Refused(
+            3,
+            &[
+                "the key changed between describe-key and generate-signature",
+                "was an EC-384 key, the signature is by an EC-256 key",
+                "nothing was signed, sign again",
+            ],
+        ),
+        Break::KeyRotates => Refused(
+            3,
+            &[
+                "the key changed between DescribeKey and SignDigest",
+                "was an EC-256 key, the signature is by another EC-256 key",
+                "nothing was signed, sign again",
+            ],
+        ),
 
         Break::SignatureByAnotherKey => {
             Refused(1, &["does not verify under the leaf", "another key", AUTHOR])
@@ -176,13 +190,24 @@ fn expected(switch: Break, grpc: bool) -> Expected {
             Refused(1, &["SIG-2", "missing", "expected \"ECDSA-SHA-256\"", AUTHOR])
         }
 
-        Break::NoChain => Refused(1, &["certificate", "must act"]),
-        Break::NoRoot => Refused(1, &["root", "must act"]),
-        Break::WrongOrder => Refused(1, &["leaf", "must act"]),
-        Break::ExtraCertificate => Refused(1, &["CERT-4", "rogue root", "must act"]),
-        Break::CaAsLeaf => Refused(1, &["CERT-", "CA", "must act"]),
-        Break::ExpiredLeaf => Refused(1, &["CERT-", "2021", "must act"]),
-        Break::ServerAuthLeaf => Refused(1, &["CERT-", "must act"]),
+        Break::NoChain => Refused(
+            1,
+            &["there is no certificate chain; leaf, intermediates and root are required", CONFIGURER],
+        ),
+        Break::NoRoot => Refused(1, &["breaks CERT-3:", "rogue leaf", "is the last of the chain", CONFIGURER]),
+        Break::WrongOrder => {
+            Refused(1, &["breaks CERT-4:", "rogue root", "is self-signed but at position 0", CONFIGURER])
+        }
+        Break::ExtraCertificate => {
+            Refused(1, &["breaks CERT-4:", "rogue root", "is self-signed but at position 1", CONFIGURER])
+        }
+        Break::CaAsLeaf => Refused(1, &["breaks CERT-7:", "rogue leaf", "is a CA certificate", CONFIGURER]),
+        Break::ExpiredLeaf => {
+            Refused(1, &["breaks CERT-2:", "rogue leaf", "is expired", "to 2021-01-01T00:00:00Z", CONFIGURER])
+        }
+        Break::ServerAuthLeaf => {
+            Refused(1, &["breaks CERT-11:", "rogue leaf", "has extended key usage serverAuth", CONFIGURER])
+        }
         Break::MalformedCertificate => Refused(1, &["certificate 1", AUTHOR]),
         Break::TooManyCertificates => Refused(1, &["101", "16", AUTHOR]),
 
