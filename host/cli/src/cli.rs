@@ -35,7 +35,8 @@ pub(crate) struct Cli {
 
 const ENVIRONMENT: &str = "\
 Environment:
-  NOTATION_CONFIG    directory of config.json, signingkeys.json, trust store and trust policy
+  NOTATION_CONFIG    directory of config.json, signingkeys.json, trust store and trust policy;
+                     must be set where there is no home directory
   NOTATION_LIBEXEC   directory that holds plugins/
   NOTATION_CACHE     directory of caches
   NOTATION_USERNAME, NOTATION_PASSWORD

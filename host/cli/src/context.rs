@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::directories::Directories;
+use crate::exit::Failure;
 use crate::password::Password;
 
 /// The environment as it was at the start. The registry credentials are kept apart, so that no child process gets them.
@@ -104,7 +105,7 @@ impl Context {
     ///
     /// # Errors
     /// As [`Directories::find`].
-    pub(crate) fn with_environment(&self, environment: Environment) -> std::io::Result<Self> {
+    pub(crate) fn with_environment(&self, environment: Environment) -> Result<Self, Failure> {
         let directories = Directories::find(&environment)?;
         let (terminals, executable, now) = (self.terminals, self.executable.clone(), self.now);
         Ok(Self { environment, directories, terminals, executable, now })

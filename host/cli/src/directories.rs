@@ -1,9 +1,12 @@
 //! The directories shared with `notation`: configuration, plugins, cache.
+//!
+//! Without a home directory `notation` uses `.notation` in the working directory. Prokura refuses: whoever wrote the
+//! checkout that a build runs in would decide whom to trust and which plugins to run.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::context::Environment;
+use crate::exit::{Exit, Failure};
 
 /// Absolute paths of the three directories. None of them need exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,24 +17,20 @@ pub(crate) struct Directories {
 }
 
 impl Directories {
-    /// Finds them as `notation` does: its own variable, the platform's user directory, `.notation` without a home.
+    /// Finds them as `notation` does: its own variable, then the platform's user directory.
     ///
     /// # Errors
-    /// If a relative path cannot be made absolute because the working directory is gone.
-    pub(crate) fn find(environment: &Environment) -> io::Result<Self> {
+    /// If there is neither, or a relative path cannot be made absolute because the working directory is gone.
+    pub(crate) fn find(environment: &Environment) -> Result<Self, Failure> {
         let own = |name| environment.variable(name).map(PathBuf::from);
         let config = own("NOTATION_CONFIG")
             .or_else(|| user_directory(environment, &CONFIG_PLACE).map(|d| d.join("notation")))
-            .unwrap_or_else(|| PathBuf::from(".notation"));
+            .ok_or_else(no_home)?;
         let cache = own("NOTATION_CACHE")
             .or_else(|| user_directory(environment, &CACHE_PLACE).map(|d| d.join("notation")))
-            .unwrap_or_else(|| PathBuf::from(".notation/cache"));
+            .unwrap_or_else(|| config.join("cache"));
         let libexec = own("NOTATION_LIBEXEC").unwrap_or_else(|| config.clone());
-        Ok(Self {
-            config: std::path::absolute(config)?,
-            libexec: std::path::absolute(libexec)?,
-            cache: std::path::absolute(cache)?,
-        })
+        Ok(Self { config: absolute(&config)?, libexec: absolute(&libexec)?, cache: absolute(&cache)? })
     }
 
     /// `config.json`.
@@ -83,9 +82,22 @@ const CONFIG_PLACE: Place = Place { variable: "", below_home: "Library/Applicati
 #[cfg(target_os = "macos")]
 const CACHE_PLACE: Place = Place { variable: "", below_home: "Library/Caches" };
 
+fn no_home() -> Failure {
+    Failure::usage(
+        "there is no home directory (HOME is no absolute path), so nothing tells where configuration, trust store and \
+         plugins are; set NOTATION_CONFIG to their directory. The working directory is not used: its contents may be \
+         somebody else's",
+    )
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::new(Exit::Usage, error).during("cannot find the working directory"))
+}
+
 fn user_directory(environment: &Environment, place: &Place) -> Option<PathBuf> {
-    let absolute = environment.variable(place.variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute.or_else(|| environment.variable("HOME").map(|home| Path::new(home).join(place.below_home)))
+    let absolute = |name| environment.variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(place.variable).or_else(|| absolute("HOME").map(|home| home.join(place.below_home)))
 }
 
 #[cfg(test)]
@@ -109,14 +121,18 @@ mod tests {
         let own = find(&[("HOME", "/h"), ("NOTATION_CONFIG", "/c"), ("NOTATION_CACHE", "/k")]);
         assert_eq!((own.config(), own.cache.as_path()), (Path::new("/c"), Path::new("/k")));
         assert_eq!(own.plugins(), Path::new("/c/plugins"));
-        assert_eq!(find(&[("NOTATION_LIBEXEC", "/l")]).plugins(), Path::new("/l/plugins"));
+        let apart = find(&[("NOTATION_CONFIG", "/c"), ("NOTATION_LIBEXEC", "/l")]);
+        assert_eq!((apart.plugins(), apart.cache), ("/l/plugins".into(), "/c/cache".into()));
     }
 
     #[test]
-    fn without_a_home_the_working_directory_is_used_by_absolute_path() {
-        let none = find(&[]);
-        assert!(none.config().is_absolute() && none.config().ends_with(".notation"));
-        assert!(none.cache.ends_with(".notation/cache"));
+    fn without_a_home_the_working_directory_is_not_trusted() {
+        for pairs in [&[][..], &[("HOME", "")], &[("HOME", ".")], &[("NOTATION_LIBEXEC", "/l")]] {
+            let pairs = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+            let failure = Directories::find(&Environment::new(pairs)).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.to_string().contains("set NOTATION_CONFIG"), "{failure}");
+        }
         assert!(find(&[("NOTATION_CONFIG", "rel")]).config().is_absolute());
     }
 }

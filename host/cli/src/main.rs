@@ -66,12 +66,12 @@ fn start(
     log::start(&cli.global, colour);
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let mut output = Output::new(cli.global.output, &mut out, &mut err, colour);
-    let directories = match directories::Directories::find(&environment) {
-        Ok(directories) => directories,
-        Err(error) => return fail(&Failure::new(Exit::Usage, error), &mut output),
-    };
-    let context = Context { environment, directories, terminals, executable, now };
-    match run(cli, &context, &mut output) {
+    let result = verb::run_anywhere(&cli.command, &mut output).unwrap_or_else(|| {
+        let directories = directories::Directories::find(&environment)?;
+        let context = Context { environment, directories, terminals, executable, now };
+        run(cli, &context, &mut output)
+    });
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => fail(&failure, &mut output),
     }

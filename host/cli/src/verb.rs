@@ -38,6 +38,15 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// Runs a command that needs no directories, for users without a home; `None` for any other command.
+pub(crate) fn run_anywhere(command: &Command, output: &mut Output<'_>) -> Option<Result<(), Failure>> {
+    match command {
+        Command::Version => Some(version::run(output)),
+        Command::Completion(options) => Some(completion::run(options, output)),
+        _ => None,
+    }
+}
+
 /// Runs one command.
 ///
 /// # Errors

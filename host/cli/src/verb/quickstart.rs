@@ -76,7 +76,7 @@ async fn guide(
 
     let config = place.config();
     let environment = scene.context.environment.with("NOTATION_CONFIG", config.as_os_str());
-    let context = scene.context.with_environment(environment).map_err(|e| Failure::new(Exit::Usage, e))?;
+    let context = scene.context.with_environment(environment)?;
     let mut runner = Runner::new(&context, output);
     runner.introduce(&place)?;
     let steps = walk(&place, &files, &mut runner).await;

@@ -226,3 +226,20 @@ fn a_policy_with_terminal_escapes_is_harmless_to_look_at() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"version\": \\u001b[2J");
 }
+
+#[test]
+fn a_checkout_does_not_become_the_configuration_of_who_has_no_home() {
+    let home = Home::new();
+    home.trust(POLICY);
+    std::fs::rename(home.config(""), home.path().join(".notation")).unwrap();
+    // An empty variable counts as none.
+    let homeless = [("NOTATION_CONFIG", "")];
+    for arguments in [&["policy", "show"][..], &["plugin", "list"], &["cert", "list"]] {
+        let output = home.run_with(arguments, "", &homeless);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments:?}");
+        assert!(stderr(&output).contains("set NOTATION_CONFIG"), "{}", stderr(&output));
+    }
+    assert!(home.run_with(&["version"], "", &homeless).status.success());
+    let named = home.run_with(&["policy", "show"], "", &[("NOTATION_CONFIG", ".notation")]);
+    assert_eq!(String::from_utf8_lossy(&named.stdout), POLICY);
+}
