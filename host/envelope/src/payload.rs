@@ -114,11 +114,12 @@ impl Payload {
         Ok(Self { target, bytes, unknown_members: Vec::new() })
     }
 
-    /// Reads signed bytes. Members no version of the specification knows are kept track of, not refused.
+    /// Reads signed bytes. Members no version of the specification knows are kept track of, not refused, unless they
+    /// differ from a known one in case only: other readers take such a member for the known one.
     ///
     /// # Errors
-    /// [`PayloadError::Malformed`] unless the bytes are a JSON object without duplicate members, within the limits,
-    /// that holds a descriptor; [`PayloadError::Descriptor`] if the descriptor lacks a media type or digest.
+    /// [`PayloadError::Malformed`] unless the bytes are a JSON object without duplicate or misspelt members, within
+    /// the limits, that holds a descriptor; [`PayloadError::Descriptor`] if the descriptor lacks a media type or digest.
     pub fn parse(bytes: &[u8]) -> Result<Self, PayloadError> {
         let malformed = |reason| PayloadError::Malformed { reason };
         let mut members = strict_json::parse_object(bytes).map_err(malformed)?;
@@ -130,6 +131,8 @@ impl Payload {
             }
             None => return Err(malformed(format!("{TARGET_ARTIFACT} is missing"))),
         };
+        refuse_misspelt(members.keys(), &[TARGET_ARTIFACT])?;
+        refuse_misspelt(target.keys(), &DESCRIPTOR_MEMBERS)?;
         let mut unknown_members: Vec<String> = members.keys().map(|k| crate::quoted(k)).collect();
         unknown_members.extend(unknown_descriptor_members(&target));
         let target: Descriptor = serde_json::from_value(Value::Object(target))
@@ -154,6 +157,22 @@ impl Payload {
     pub fn unknown_members(&self) -> &[String] {
         &self.unknown_members
     }
+}
+
+/// Go's decoder, by which notation reads, ignores case and takes two letters beyond ASCII for the ones they fold to.
+/// Two readers of one signature must not see two artifacts.
+fn refuse_misspelt<'a>(
+    found: impl Iterator<Item = &'a String>,
+    known: &[&'static str],
+) -> Result<(), PayloadError> {
+    for name in found.filter(|name| !known.contains(&name.as_str())) {
+        let folded = name.replace('\u{17F}', "s").replace('\u{212A}', "k");
+        if let Some(meant) = known.iter().find(|known| known.eq_ignore_ascii_case(&folded)) {
+            let reason = format!("member {:?}, expected {meant:?}", crate::quoted(name));
+            return Err(PayloadError::Malformed { reason });
+        }
+    }
+    Ok(())
 }
 
 fn unknown_descriptor_members(target: &Map<String, Value>) -> impl Iterator<Item = String> {
@@ -242,6 +261,29 @@ mod tests {
         let payload = Payload::parse(text.as_bytes()).unwrap();
         assert_eq!(payload.unknown_members(), ["x", "targetArtifact.y"]);
         assert_eq!(payload.bytes(), text.as_bytes());
+    }
+
+    #[test]
+    fn members_that_differ_in_case_only_are_refused() {
+        let digest = target().digest;
+        let descriptor = format!(r#""mediaType":"m","digest":"{digest}","size":1"#);
+        let evil = format!("sha256:{}", "f".repeat(64));
+        for (text, expected) in [
+            (
+                format!(r#"{{"targetArtifact":{{{descriptor}}},"TargetArtifact":{{}}}}"#),
+                r#"member "TargetArtifact", expected "targetArtifact""#,
+            ),
+            (
+                format!(r#"{{"targetArtifact":{{{descriptor},"Digest":"{evil}"}}}}"#),
+                r#"member "Digest", expected "digest""#,
+            ),
+            (format!(r#"{{"targetArtifact":{{{descriptor},"\u017fize":2}}}}"#), "expected \"size\""),
+        ] {
+            let error = Payload::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        let annotated = format!(r#"{{"targetArtifact":{{{descriptor},"annotations":{{"Digest":"x"}}}}}}"#);
+        assert!(Payload::parse(annotated.as_bytes()).unwrap().unknown_members().is_empty());
     }
 
     #[test]
