@@ -107,7 +107,7 @@ impl ParsedEnvelope {
             EnvelopeFormat::Cose => Salt::HashLength,
         };
         if !verifies(&key, &self.to_be_signed, &content.signature, salt) {
-            let mismatch = explain(&key, &self.to_be_signed, &content.signature);
+            let mismatch = explain(&key, &self.to_be_signed, &content.signature, salt);
             return Err(Error::Integrity { subject: leaf.subject(), mismatch });
         }
         Ok(VerifiedEnvelope { envelope: Envelope { bytes: self.bytes, content: self.content } })

@@ -38,13 +38,15 @@ pub(crate) fn verifies(key: &PublicKey, message: &[u8], signature: &[u8], salt: 
         || (salt == Salt::Any && salt_length(key, message, signature).is_some())
 }
 
-/// Says which of the usual mistakes made a signature that does not verify.
-pub(crate) fn explain(key: &PublicKey, message: &[u8], signature: &[u8]) -> Mismatch {
+/// Says which of the usual mistakes made a signature that [`verifies`] has refused with the same arguments.
+pub(crate) fn explain(key: &PublicKey, message: &[u8], signature: &[u8], salt: Salt) -> Mismatch {
     let digest = Digest::of(key.spec().hash_algorithm(), message);
     if verifies(key, digest.bytes(), signature, Salt::HashLength) {
         return Mismatch::HashedTwice;
     }
-    if let Some(found) = salt_length(key, message, signature) {
+    // Under `Salt::Any` every length has been tried in vain; the signature may be hostile and the search is dear.
+    let searched = salt == Salt::Any;
+    if let Some(found) = (!searched).then(|| salt_length(key, message, signature)).flatten() {
         return Mismatch::SaltLength { found, expected: key.spec().hash_algorithm().digest_len() };
     }
     let pkcs1: &'static RsaParameters = match key.spec() {
@@ -91,4 +93,29 @@ fn modulus_and_exponent(rsa_public_key: &[u8]) -> Option<(&[u8], &[u8])> {
         Ok::<_, der::Error>((UintRef::decode(key)?.as_bytes(), UintRef::decode(key)?.as_bytes()))
     });
     both.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{RSA_PSS_SHA256, RsaKeyPair};
+    use rcgen::{KeyPair, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize};
+
+    use super::*;
+
+    #[test]
+    fn the_salt_is_searched_for_once() {
+        let made = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        let key = PublicKey::from_spki_der(&made.subject_public_key_info()).unwrap();
+        let pair = RsaKeyPair::from_pkcs8(made.serialized_der()).unwrap();
+        let mut signature = vec![0; pair.public_modulus_len()];
+        let padding = &const { RSA_PSS_SHA256.with_pss_salt_length(RsaPssSaltLength::Custom(20)) };
+        pair.sign(padding, &SystemRandom::new(), b"message", &mut signature).unwrap();
+        assert!(verifies(&key, b"message", &signature, Salt::Any));
+        assert!(!verifies(&key, b"message", &signature, Salt::HashLength));
+        let explained = explain(&key, b"message", &signature, Salt::HashLength);
+        assert_eq!(explained, Mismatch::SaltLength { found: 20, expected: 32 });
+        // `verifies` would have found it: not searched for again, so not found.
+        assert_eq!(explain(&key, b"message", &signature, Salt::Any), Mismatch::Unknown);
+    }
 }

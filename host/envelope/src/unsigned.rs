@@ -110,7 +110,7 @@ impl Unsigned {
         };
         let mismatch = match above.iter().find(made_it) {
             Some(other) => Mismatch::OtherCertificate { subject: other.subject() },
-            None => explain(&key, &self.to_be_signed, signature.bytes()),
+            None => explain(&key, &self.to_be_signed, signature.bytes(), Salt::HashLength),
         };
         Err(Error::WrongSignature { subject: leaf.subject(), mismatch })
     }
