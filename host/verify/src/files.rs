@@ -1,16 +1,18 @@
 //! Reading and writing files that trust rests on: regular files only, bounded, replaced whole or not at all.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 /// Why a file was not read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
-    /// A directory, symlink, device, socket, or a file that was exchanged meanwhile.
+    /// A directory, symlink, device, socket or FIFO.
     NotRegular,
     /// Larger than allowed.
     TooLarge,
@@ -24,16 +26,17 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Reads a regular file of at most `bytes_max`. Symlinks are not followed; a file that is exchanged between the look
-/// and the open is noticed by its inode.
+/// Reads a regular file of at most `bytes_max`. A symlink in the last place is not followed. Only what was opened is
+/// looked at, so nothing can be exchanged between the look and the reading.
 pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
-    let seen = fs::symlink_metadata(path)?;
-    if !seen.is_file() {
-        return Err(ReadError::NotRegular);
-    }
-    let file = File::open(path)?;
-    let opened = file.metadata()?;
-    if !opened.is_file() || (opened.dev(), opened.ino()) != (seen.dev(), seen.ino()) {
+    // Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(opened) => File::from(opened),
+        Err(Errno::LOOP | Errno::MLINK | Errno::NXIO) => return Err(ReadError::NotRegular),
+        Err(errno) => return Err(ReadError::Io(errno.into())),
+    };
+    if !file.metadata()?.is_file() {
         return Err(ReadError::NotRegular);
     }
     read_bounded(file, bytes_max)
@@ -74,4 +77,32 @@ fn written_in(directory: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
 
 fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use rustix::fs::{CWD, FileType, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read_and_none_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), b"four").unwrap();
+        assert_eq!(read_regular(&at("file"), 4).unwrap(), b"four");
+        assert!(matches!(read_regular(&at("file"), 3), Err(ReadError::TooLarge)));
+        symlink(at("file"), at("link")).unwrap();
+        mknodat(CWD, at("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        std::fs::create_dir(at("directory")).unwrap();
+        for name in ["link", "fifo", "socket", "directory"] {
+            assert!(matches!(read_regular(&at(name), 4), Err(ReadError::NotRegular)), "{name}");
+        }
+        let absent = read_regular(&at("absent"), 4);
+        assert!(matches!(absent, Err(ReadError::Io(e)) if e.kind() == io::ErrorKind::NotFound));
+    }
 }
