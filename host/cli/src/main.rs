@@ -41,10 +41,19 @@ use output::Output;
 
 #[expect(clippy::disallowed_methods, reason = "the binary reads arguments, environment and clock once, here")]
 fn main() -> ExitCode {
+    hide_memory();
     let arguments = std::env::args_os();
     let environment = Environment::new(std::env::vars_os());
     let executable = std::env::current_exe().ok();
     start(arguments, environment, executable, jiff::Timestamp::now)
+}
+
+/// Makes the process not dumpable: a plugin of the same user cannot read `NOTATION_PASSWORD` from
+/// `/proc/PID/environ`, nor anything else from memory, and a core dump holds no secret (prctl(2),
+/// `PR_SET_DUMPABLE`). What a system without it leaves readable is no reason to stop.
+fn hide_memory() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 fn start(
