@@ -6,7 +6,7 @@ use prokura_envelope::{Envelope, Unsigned};
 use prokura_plugin::message::{
     Base64, CONTRACT_VERSION, Command, DescribeKeyRequest, GenerateSignatureRequest, capability,
 };
-use prokura_plugin::{CertificateChain, Digest, KeySpec, PublicKey, RawSignature};
+use prokura_plugin::{CertificateChain, Digest, KeySpec, PluginName, PublicKey, RawSignature};
 use tokio::time::Instant;
 
 use super::{KeyDescription, Prepared, Signed, Timings};
@@ -133,7 +133,7 @@ async fn sign_stdio(
     let GeneratedSignature { signature, chain } =
         plugin.command(call, &request, deadline, read).await?.map_err(|other| {
             let calls = (Command::DescribeKey.as_str(), call.as_str());
-            key_changed(plugin, key, calls, spec, other)
+            key_changed(plugin.name(), key, calls, spec, other)
         })?;
     finish(plugin, call.as_str(), unsigned, signature, &chain)
 }
@@ -148,12 +148,24 @@ async fn sign_grpc(
 ) -> Result<Envelope, Error> {
     let spec = unsigned.key_spec();
     let made = sign_digest(plugin, serving, key, spec, &unsigned.digest(), deadline).await?;
-    if description.public_key.as_ref().is_some_and(|described| *described != made.public_key) {
-        return Err(key_changed(plugin, key, (DESCRIBE_KEY, SIGN_DIGEST), spec, made.public_key.spec()));
-    }
+    let signature = by_described_key(plugin.name(), key, description, made)?;
     let none = CertificateChain::default();
     let chain = description.chain.as_ref().unwrap_or(&none);
-    finish(plugin, SIGN_DIGEST, unsigned, made.signature, chain)
+    finish(plugin, SIGN_DIGEST, unsigned, signature, chain)
+}
+
+/// The signature, if the key that made it is the one that was described.
+fn by_described_key(
+    plugin: &PluginName,
+    key: &KeyReference,
+    description: &KeyDescription,
+    made: DigestSignature,
+) -> Result<RawSignature, Error> {
+    if description.public_key.as_ref().is_some_and(|described| *described != made.public_key) {
+        let (described, signed) = (description.key_spec, made.public_key.spec());
+        return Err(key_changed(plugin, key, (DESCRIBE_KEY, SIGN_DIGEST), described, signed));
+    }
+    Ok(made.signature)
 }
 
 async fn sign_digest(
@@ -198,16 +210,55 @@ fn same_spec(
         return Ok(now);
     }
     let calls = (Command::DescribeKey.as_str(), DESCRIBE_KEY);
-    Err(key_changed(plugin, key, calls, before.key_spec, now.key_spec))
+    Err(key_changed(plugin.name(), key, calls, before.key_spec, now.key_spec))
 }
 
 fn key_changed(
-    plugin: &Plugin,
+    plugin: &PluginName,
     key: &KeyReference,
     (described_by, signed_by): (&'static str, &'static str),
     described: KeySpec,
     signed: KeySpec,
 ) -> Error {
-    let (plugin, key_id) = (plugin.name().clone(), key.key_id().to_string());
+    let (plugin, key_id) = (plugin.clone(), key.key_id().to_string());
     Error::KeyChanged { plugin, key_id, described_by, signed_by, described, signed }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{KeyPair, PublicKeyData as _};
+
+    use super::*;
+
+    fn public_key(algorithm: &'static rcgen::SignatureAlgorithm) -> PublicKey {
+        let pair = KeyPair::generate_for(algorithm).unwrap();
+        PublicKey::from_spki_der(&pair.subject_public_key_info()).unwrap()
+    }
+
+    #[test]
+    fn a_signature_by_another_key_than_the_described_one_is_a_changed_key() {
+        let described = public_key(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let key = KeyReference::new("k", Default::default()).unwrap();
+        let check = |public_key: Option<&PublicKey>, signed_by: &PublicKey| {
+            let description =
+                KeyDescription { key_spec: KeySpec::Ec256, public_key: public_key.cloned(), chain: None };
+            let spec = signed_by.spec();
+            let signature = RawSignature::from_fixed_width(spec, vec![1; spec.signature_len()]).unwrap();
+            let made = DigestSignature { signature, public_key: signed_by.clone() };
+            by_described_key(&"x".parse().unwrap(), &key, &description, made)
+        };
+        assert!(check(Some(&described), &described).is_ok());
+        // Contract 1.0 does not tell the public key; the chain decides then.
+        assert!(check(None, &described).is_ok());
+        for (other, words) in [
+            (&rcgen::PKCS_ECDSA_P256_SHA256, "another EC-256 key"),
+            (&rcgen::PKCS_ECDSA_P384_SHA384, "an EC-384 key"),
+        ] {
+            let error = check(Some(&described), &public_key(other)).unwrap_err();
+            assert!(matches!(error, Error::KeyChanged { .. }), "{error}");
+            let said = error.to_string();
+            assert!(said.starts_with("the key changed between DescribeKey and SignDigest:"), "{said}");
+            assert!(said.contains("was an EC-256 key") && said.contains(words), "{said}");
+        }
+    }
 }
