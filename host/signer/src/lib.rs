@@ -17,6 +17,8 @@
 //!   `SIGTERM` by dropping what is under way. `PR_SET_PDEATHSIG` is no help: it must be set in the child between
 //!   fork and exec, which takes unsafe code.
 //!
+//! # Example
+//!
 //! ```no_run
 //! # async fn example(request: prokura_signer::SignRequest) -> Result<(), prokura_signer::Error> {
 //! use prokura_signer::{KeyReference, Plugin, PluginDirectory, PluginOptions, sign};
