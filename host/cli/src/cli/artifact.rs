@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-use super::options::{LayoutOption, MaxSignatures, RegistryOptions, SignerOptions, TimeLimit, VerifierOptions};
+use super::options::{
+    LayoutOption, MaxSignatures, RegistryOptions, SignerOptions, TimeLimit, VerifierOptions,
+};
 
 /// Sign OCI artifacts
 #[derive(Args, Clone)]

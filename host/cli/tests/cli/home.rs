@@ -25,8 +25,29 @@ impl Home {
 
     #[expect(clippy::disallowed_methods, reason = "the test runs the executable under test")]
     pub(crate) fn run_with(&self, arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Output {
+        self.spawned(Command::new(env!("CARGO_BIN_EXE_prokura")), arguments, input, environment)
+    }
+
+    /// As [`Home::run_with`], without the rights over other processes that root has, should the test run as root.
+    #[expect(clippy::disallowed_methods, reason = "the test runs the executable under test")]
+    pub(crate) fn run_unprivileged(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        let mut command = Command::new("/usr/bin/setpriv");
+        command.args(["--bounding-set=-all", "--inh-caps=-all", env!("CARGO_BIN_EXE_prokura")]);
+        if !rustix::process::geteuid().is_root() {
+            command = Command::new(env!("CARGO_BIN_EXE_prokura"));
+        }
+        self.spawned(command, arguments, "", environment)
+    }
+
+    fn spawned(
+        &self,
+        mut command: Command,
+        arguments: &[&str],
+        input: &str,
+        environment: &[(&str, &str)],
+    ) -> Output {
         use std::io::Write;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_prokura"))
+        let mut child = command
             .args(arguments)
             .env_clear()
             .env("NOTATION_CONFIG", self.path().join("notation"))
