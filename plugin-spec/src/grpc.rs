@@ -46,8 +46,9 @@ pub(crate) fn serve(path: &Path, metadata: Metadata, open_key: impl OpenKey) -> 
     };
     let service = PluginService::new(metadata, open_key);
     let outcome = runtime.block_on(serve_until_stdin_closes(path, service));
-    // A vendor call that hangs must not keep the process: the host has stopped waiting.
-    runtime.shutdown_background();
+    // Idle threads are joined: a vendor's library may crash if they end while it is being unloaded. A vendor call that
+    // hangs must not keep the process, the host has stopped waiting.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(error),

@@ -62,7 +62,8 @@ impl Served {
     /// Closes stdin, as a host does that is done.
     fn stop(mut self) {
         drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
         let mut rest = String::new();
         self.stdout.read_line(&mut rest).unwrap();
         assert_eq!(rest, "", "stdout belongs to the protocol");
