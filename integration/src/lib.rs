@@ -16,4 +16,5 @@ pub mod program;
 pub mod rogue;
 pub mod signature;
 pub mod suite;
+pub mod vault;
 pub mod world;

@@ -24,6 +24,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("notation-softkey", &["prokura-plugin"]),
     ("notation-pkcs11", &["prokura-plugin"]),
+    ("notation-aws-kms", &["prokura-plugin"]),
+    ("notation-azure-keyvault", &["prokura-plugin"]),
+    ("notation-yubikey", &["prokura-plugin"]),
+    ("notation-vault", &["prokura-plugin"]),
     (
         "prokura-integration",
         &[
