@@ -63,7 +63,7 @@
 //! - [`message`] holds the JSON messages, [`limits`] every limit.
 //!
 //! Features: `grpc` (on by default) adds the second transport and with it an async runtime; without it the crate
-//! stays small. `vectors` adds the reader of the test vectors, for runners.
+//! stays small. `pin` adds the sources a PIN may come from. `vectors` adds the reader of the test vectors, for runners.
 
 pub mod certificate;
 mod error;
@@ -74,6 +74,7 @@ mod key;
 pub mod limits;
 pub mod message;
 mod operation;
+pub mod pin;
 mod protocol_stream;
 mod public_key;
 mod request;
@@ -88,6 +89,7 @@ pub use certificate::CertificateChain;
 pub use error::{Error, ErrorCode, UnknownErrorCode};
 pub use key::{Digest, HashAlgorithm, KeySpec, SigningAlgorithm, UnknownName, WrongDigestLength};
 pub use operation::CA_CERTS;
+pub use pin::Pin;
 pub use public_key::{PublicKey, PublicKeyError};
 pub use request::{Deadline, InvalidPluginName, KeyId, KeyRequest, PluginName};
 pub use serve::{serve, serve_with_usage};

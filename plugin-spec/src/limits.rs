@@ -35,3 +35,17 @@ pub const ERROR_MESSAGE_BYTES_MAX: usize = 2048;
 pub const OPEN_KEYS_MAX: usize = 256;
 /// Most signatures a long-lived plugin makes at once; more wait their turn within their deadline.
 pub const SIGNATURES_IN_FLIGHT_MAX: usize = 64;
+
+// The limits of PINs are no part of the protocol's table.
+
+/// Longest PIN, in bytes. Tokens allow at most 255.
+pub(crate) const PIN_BYTES_MAX: usize = 255;
+/// Largest PIN file, in bytes: one line and what an editor leaves behind it.
+#[cfg(feature = "pin")]
+pub(crate) const PIN_FILE_BYTES_MAX: u64 = 4096;
+/// How long a person is waited for, in seconds. A deadline that ends sooner goes first.
+#[cfg(feature = "pin")]
+pub(crate) const PERSON_SECONDS_MAX: u64 = 120;
+/// Longest line of pinentry, in bytes: what Assuan allows.
+#[cfg(feature = "pin")]
+pub(crate) const ASSUAN_LINE_BYTES_MAX: usize = 1000;
