@@ -9,11 +9,11 @@ use der::{Decode, Reader, SliceReader, Tag, Tagged};
 use prokura_plugin::limits::{CERTIFICATE_BYTES_MAX, CERTIFICATES_MAX};
 use prokura_plugin::{CertificateChain, Error, PublicKey};
 
+use crate::config::uri::ObjectFilter;
 use crate::error::Refusal;
+use crate::key::object::{attribute, find, template};
+use crate::key::public_key::same_names;
 use crate::limits::SAME_SUBJECT_MAX;
-use crate::object::{attribute, find, template};
-use crate::public_key::same_names;
-use crate::uri::ObjectFilter;
 
 /// The parts of a certificate (RFC 5280 section 4.1) that link one to the next, each as its DER element.
 pub struct Parts<'a> {

@@ -1,22 +1,26 @@
 //! A private key in a token, opened for signing.
 
+pub mod object;
+pub mod public_key;
+
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
+use prokura_plugin::pin::{PinSource, Surroundings};
 use prokura_plugin::{
-    CertificateChain, Deadline, Digest, Error, HashAlgorithm, KeySpec, PublicKey, RawSignature, SigningKey,
+    CertificateChain, Deadline, Digest, Error, HashAlgorithm, KeySpec, Pin, PublicKey, RawSignature,
+    SigningKey,
 };
 
 use crate::certificate;
+use crate::config::uri::ObjectFilter;
 use crate::error::Refusal;
-use crate::object::{described, find_private_key};
-use crate::pin::{Pin, PinSource, Surroundings};
-use crate::public_key::public_key;
-use crate::token::Token;
-use crate::uri::ObjectFilter;
+use crate::key::object::{described, find_private_key};
+use crate::key::public_key::public_key;
+use crate::vault::token::Token;
 
 /// A key with its public key known and its handle at hand.
 pub struct TokenKey {
@@ -111,7 +115,7 @@ impl SigningKey for TokenKey {
 }
 
 fn read(pin: &PinSource, surroundings: &Surroundings) -> Result<Option<Pin>, Error> {
-    Ok(pin.read(surroundings)?)
+    Ok(pin.read(surroundings, "PIN of the token", Deadline::NONE)?)
 }
 
 /// RSASSA-PSS over a digest made outside, with MGF1 over the same hash and a salt as long (PKCS#11 v3.1 section

@@ -4,19 +4,10 @@
 //! `notation-pkcs11`. `README.md` is the operator's page.
 
 pub mod certificate;
+pub mod config;
 pub mod error;
 pub mod key;
 pub mod limits;
-pub mod locator;
-pub mod login;
-pub mod module;
-pub mod object;
-pub mod pin;
-pub mod public_key;
-pub mod token;
-pub mod turn;
-pub mod uri;
 pub mod vault;
 
-pub use pin::Surroundings;
 pub use vault::Vault;

@@ -14,10 +14,6 @@ pub const OBJECTS_MAX: usize = 1024;
 pub const LISTED_MAX: usize = 10;
 /// Most certificates with one subject that are read from a token: renewals of one certificate.
 pub const SAME_SUBJECT_MAX: usize = 64;
-/// Longest PIN, in bytes. Tokens allow at most 255.
-pub const PIN_BYTES_MAX: usize = 255;
-/// Largest PIN file, in bytes: one line and what an editor leaves behind it.
-pub const PIN_FILE_BYTES_MAX: u64 = 4096;
 /// Longest text from a token or a URI that is repeated in an error message, in characters.
 pub const SHOWN_CHARS_MAX: usize = 64;
 /// How long a process waits for others that log in to SoftHSM tokens, in seconds. A login takes milliseconds.

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use notation_pkcs11::{Surroundings, Vault};
+use notation_pkcs11::Vault;
+use notation_pkcs11::config::pin::DEFAULTS;
+use prokura_plugin::pin::Surroundings;
 
 const USAGE: &str = "\
 The key id is a PKCS#11 URI (RFC 7512), or the label of a key in the token that the plugin config names:
@@ -31,7 +33,7 @@ fn main() -> ExitCode {
         }
     };
     let metadata = prokura_plugin::metadata!("pkcs11", "Signs with keys in PKCS#11 tokens");
-    let vault = Vault::new(Surroundings::new(|name| std::env::var_os(name), warn));
+    let vault = Vault::new(Surroundings::new(DEFAULTS, |name| std::env::var_os(name), warn));
     let code = prokura_plugin::serve_with_usage(metadata, USAGE, vault);
     // A refusal over stdio is one JSON object on stderr and nothing else: warnings come with success only.
     if code == ExitCode::SUCCESS {

@@ -1,20 +1,25 @@
 //! What one process keeps: each module loaded once, each token logged in once.
 
+pub mod login;
+pub mod module;
+pub mod token;
+pub mod turn;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cryptoki::slot::Slot;
+use prokura_plugin::pin::Surroundings;
 use prokura_plugin::{Error, KeyRequest, OpenKey, SigningKey};
 
+use crate::config::locator::Locator;
+use crate::config::uri::TokenFilter;
 use crate::key::TokenKey;
 use crate::limits::MODULES_MAX;
-use crate::locator::Locator;
-use crate::module::{Identity, Module};
-use crate::pin::Surroundings;
-use crate::token::Token;
-use crate::turn::Turn;
-use crate::uri::TokenFilter;
+use crate::vault::module::{Identity, Module};
+use crate::vault::token::Token;
+use crate::vault::turn::Turn;
 
 /// All tokens this process uses. Opens keys in them.
 pub struct Vault {

@@ -12,8 +12,10 @@ use cryptoki::object::{Attribute, CertificateType, KeyType, ObjectClass, ObjectH
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 use libtest_mimic::Trial;
-use notation_pkcs11::{Surroundings, Vault};
+use notation_pkcs11::Vault;
+use notation_pkcs11::config::pin::DEFAULTS;
 use prokura_plugin::message::PluginConfig;
+use prokura_plugin::pin::Surroundings;
 use prokura_plugin::{Deadline, Error, KeyRequest, KeySpec, OpenKey, PublicKey, SigningKey};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData};
 
@@ -59,7 +61,7 @@ impl World {
         let warnings = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&warnings);
         let surroundings =
-            Surroundings::new(variable, move |line| sink.lock().unwrap().push(line.to_owned()));
+            Surroundings::new(DEFAULTS, variable, move |line| sink.lock().unwrap().push(line.to_owned()));
         Self {
             backend,
             module,

@@ -8,9 +8,9 @@ use cryptoki::error::{Error as CryptokiError, RvError};
 use cryptoki::slot::{Slot, SlotInfo, TokenInfo};
 use prokura_plugin::Error;
 
+use crate::config::uri::{TokenFilter, text_attribute};
 use crate::error::refused;
 use crate::limits::{LISTED_MAX, SLOTS_MAX};
-use crate::uri::{TokenFilter, text_attribute};
 
 /// The usual reason why a module does not start or shows nothing.
 const CONFIGURATION_HINT: &str = "; check that the module finds its configuration: the environment variables it reads must reach this plugin";

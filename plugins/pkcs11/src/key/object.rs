@@ -5,9 +5,9 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::Session;
 use prokura_plugin::Error;
 
+use crate::config::uri::{ObjectFilter, id_attribute, text_attribute};
 use crate::error::Refusal;
 use crate::limits::{LISTED_MAX, OBJECTS_MAX};
-use crate::uri::{ObjectFilter, id_attribute, text_attribute};
 
 /// A private key found in a token.
 pub struct PrivateKey {

@@ -26,7 +26,7 @@ pub struct Uri {
     pub module_path: Option<String>,
     /// `module-name`: its name without path, prefix `lib` and suffix.
     pub module_name: Option<String>,
-    /// `pin-source`, still to be parsed by [`crate::pin::PinSource::parse`].
+    /// `pin-source`, still to be parsed by [`prokura_plugin::pin::PinSource::parse`].
     pub pin_source: Option<String>,
 }
 

@@ -3,12 +3,14 @@
 use cryptoki::error::{Error as CryptokiError, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::TokenInfo;
-use prokura_plugin::Error;
+use cryptoki::types::AuthPin;
+use prokura_plugin::pin::Defaults;
+use prokura_plugin::{Error, Pin};
 
+use crate::config::locator::{PIN_SOURCE, TOKEN};
+use crate::config::pin::DEFAULTS;
 use crate::error::refused;
-use crate::locator::{PIN_SOURCE, TOKEN};
-use crate::module::Identity;
-use crate::pin::{DEFAULT_CREDENTIAL, DEFAULT_VARIABLE, Pin};
+use crate::vault::module::Identity;
 
 /// What this process knows of PINs of one token.
 #[derive(Default)]
@@ -65,7 +67,7 @@ impl Login {
             return Ok(());
         };
         self.check(&pin, identity, &info)?;
-        match session.login(UserType::User, Some(pin.secret())) {
+        match session.login(UserType::User, Some(&auth_pin(&pin))) {
             Ok(()) | Err(CryptokiError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
                 self.logged_in = true;
                 self.accepted = Some(pin);
@@ -161,10 +163,18 @@ fn tries_left(info: &TokenInfo) -> &'static str {
     }
 }
 
+/// As the module takes it. The capacity is exact, so that no copy stays behind unwiped.
+fn auth_pin(pin: &Pin) -> AuthPin {
+    let mut text = String::with_capacity(pin.len());
+    text.push_str(pin.expose());
+    AuthPin::from(text)
+}
+
 fn no_pin() -> Error {
+    let Defaults { variable, credential } = DEFAULTS;
     Error::access_denied(format!(
         "the {TOKEN} asks for a PIN and none was found: name its place with {PIN_SOURCE} (file:/PATH, env:NAME or \
-         credential:NAME), or set environment variable {DEFAULT_VARIABLE}, or pass systemd credential \
-         {DEFAULT_CREDENTIAL}"
+         credential:NAME), or set environment variable {variable}, or pass systemd credential \
+         {credential}"
     ))
 }

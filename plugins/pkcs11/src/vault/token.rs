@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use cryptoki::mechanism::MechanismType;
 use cryptoki::session::{Session, SessionState};
 use cryptoki::slot::{Limit, Slot};
-use prokura_plugin::{Deadline, Error};
+use prokura_plugin::{Deadline, Error, Pin};
 
 use crate::error::{Recovery, Refusal, recovery, refused};
 use crate::limits::{SESSION_WAIT_SECONDS, SESSIONS_MAX};
-use crate::login::Login;
-use crate::module::{Identity, Module, Present};
-use crate::pin::Pin;
+use crate::vault::login::Login;
+use crate::vault::module::{Identity, Module, Present};
 
 /// A token in use. Sessions are closed with it, and with the last session the login ends.
 pub struct Token {

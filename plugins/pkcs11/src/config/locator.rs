@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use prokura_plugin::{Error, KeyRequest};
 
-use crate::pin::{PinSource, secret};
-use crate::uri::{self, ObjectFilter, TokenFilter, Uri};
+use crate::config::uri::{self, ObjectFilter, TokenFilter, Uri};
+use prokura_plugin::pin::PinSource;
 
 /// Plugin config: file name of the PKCS#11 library.
 pub const MODULE_PATH: &str = "module-path";
@@ -118,7 +118,7 @@ fn pin(in_uri: Option<String>, request: &KeyRequest) -> Result<PinSource, Error>
             Err(Error::validation(format!("both {PIN_SOURCE} and {PIN} are given; remove {PIN}")))
         }
         (Some(source), None) => Ok(PinSource::parse(&source)?),
-        (None, Some(plain)) => Ok(PinSource::Configured(secret(plain))),
+        (None, Some(plain)) => Ok(PinSource::configured(plain)?),
         (None, None) => Ok(PinSource::Default),
     }
 }

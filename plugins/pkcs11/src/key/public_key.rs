@@ -7,9 +7,9 @@ use der::{Decode, Tag, Tagged};
 use prokura_plugin::{Error, KeySpec, PublicKey};
 
 use crate::certificate;
+use crate::config::uri::ObjectFilter;
 use crate::error::Refusal;
-use crate::object::{PrivateKey, attribute, described, find, template};
-use crate::uri::ObjectFilter;
+use crate::key::object::{PrivateKey, attribute, described, find, template};
 
 /// Names of curves people meet in tokens, for messages. The first three can sign (RFC 5480 section 2.1.1.1).
 const CURVES: [(&str, &str, Option<KeySpec>); 8] = [

@@ -1,0 +1,5 @@
+//! Plugin config and key ids, parsed into types at the door.
+
+pub mod locator;
+pub mod pin;
+pub mod uri;
