@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use anyhow::Result;
 use prokura_plugin::KeySpec;
 
 /// A real vault (or its emulator), started and filled, that ends when dropped.

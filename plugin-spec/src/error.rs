@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The error codes of contract 1.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,6 +77,48 @@ impl fmt::Display for UnknownErrorCode {
 
 impl std::error::Error for UnknownErrorCode {}
 
+/// What is broken, and so what a retry must renew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// This request alone.
+    Request,
+    /// The key: disabled, deleted, without permission. Other keys may work.
+    Key,
+    /// The session, login or connection: opening the key again may help.
+    Session,
+    /// The whole vault, its driver or the way to it.
+    Vault,
+}
+
+impl Scope {
+    /// All four, from the narrowest.
+    pub const ALL: [Scope; 4] = [Self::Request, Self::Key, Self::Session, Self::Vault];
+
+    /// The wire form, such as `SESSION`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "REQUEST",
+            Self::Key => "KEY",
+            Self::Session => "SESSION",
+            Self::Vault => "VAULT",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = UnknownErrorCode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownErrorCode> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text).ok_or(UnknownErrorCode)
+    }
+}
+
 /// A failure as a plugin reports it. It must hold no secret: hosts show and log it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -83,14 +126,33 @@ pub struct Error {
     pub code: ErrorCode,
     /// What was found, what was expected, who must act.
     pub message: String,
-    /// Further facts for machines, such as the vault's own code.
+    /// Further facts for machines.
     pub metadata: BTreeMap<String, String>,
+    /// Whether the same request may succeed without anybody acting; `None`: as the code says.
+    pub retryable: Option<bool>,
+    /// How long the vault asks to wait before that.
+    pub retry_after: Option<Duration>,
+    /// What is broken, if that is known.
+    pub scope: Option<Scope>,
+    /// The vault's own name for the error, such as `CKR_PIN_INCORRECT` or `ThrottlingException`.
+    pub vault_code: Option<String>,
+    /// The id under which the vault logged the request.
+    pub request_id: Option<String>,
 }
 
 impl Error {
     /// An error with the given code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), metadata: BTreeMap::new() }
+        Self {
+            code,
+            message: message.into(),
+            metadata: BTreeMap::new(),
+            retryable: None,
+            retry_after: None,
+            scope: None,
+            vault_code: None,
+            request_id: None,
+        }
     }
 
     /// The caller sent something that cannot work.
@@ -123,6 +185,51 @@ impl Error {
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(name.into(), value.into());
         self
+    }
+
+    /// Says what is broken.
+    #[must_use]
+    pub const fn with_scope(mut self, scope: Scope) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// Says whether the same request may succeed without anybody acting, where the code does not say it rightly.
+    #[must_use]
+    pub const fn retryable(mut self, retryable: bool) -> Self {
+        self.retryable = Some(retryable);
+        self
+    }
+
+    /// Says how long the vault asks to wait.
+    #[must_use]
+    pub const fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+
+    /// Names the vault's own code.
+    #[must_use]
+    pub fn vault_code(mut self, code: impl Into<String>) -> Self {
+        self.vault_code = Some(code.into());
+        self
+    }
+
+    /// Names the id under which the vault logged the request.
+    #[must_use]
+    pub fn request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(id.into());
+        self
+    }
+
+    /// Whether the same request may succeed later without anybody acting.
+    pub fn may_retry(&self) -> bool {
+        self.retryable.unwrap_or_else(|| self.code.may_retry())
+    }
+
+    /// Whether opening the key anew and asking once more may help: a lost session, a handle that is no longer valid.
+    pub fn may_reopen(&self) -> bool {
+        self.may_retry() && matches!(self.scope, Some(Scope::Session | Scope::Key))
     }
 }
 

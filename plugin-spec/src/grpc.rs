@@ -4,13 +4,19 @@
 
 mod deadline;
 mod open_keys;
+mod questions;
 mod route;
 mod service;
+mod sign_stream;
 mod socket;
 mod status;
+mod vault_calls;
+mod wire;
 
 pub use service::PluginService;
-pub use status::{error_from_status, status_code, status_from_error};
+pub use status::{error_from_status, error_from_wire, error_to_wire, status_code, status_from_error};
+pub(crate) use vault_calls::VaultCalls;
+pub use wire::{CERTIFICATE_PROBLEM, details_from_wire};
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -23,9 +29,9 @@ use tonic::transport::Server;
 
 use crate::error::Error;
 use crate::limits::{DRAIN_SECONDS_MAX, GRPC_MESSAGE_BYTES_MAX, GRPC_STREAMS_MAX, SIGNATURES_IN_FLIGHT_MAX};
-use crate::message::{ErrorResponse, Metadata};
+use crate::message::ErrorResponse;
 use crate::protocol_stream::take_stdout;
-use crate::signing_key::OpenKey;
+use crate::serve::Service;
 
 use socket::Socket;
 
@@ -33,7 +39,7 @@ use socket::Socket;
 pub const READY_LINE: &str = "ready prokura.plugin.v1\n";
 
 /// Serves until the host closes stdin. Exit code 0 after that, 1 with a JSON error on stderr if it cannot start.
-pub(crate) fn serve(path: &Path, metadata: Metadata, open_key: impl OpenKey) -> ExitCode {
+pub(crate) fn serve(path: &Path, service: Service) -> ExitCode {
     // Vendor calls run on the blocking pool; one more thread is enough for the network.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -44,7 +50,7 @@ pub(crate) fn serve(path: &Path, metadata: Metadata, open_key: impl OpenKey) -> 
         Ok(runtime) => runtime,
         Err(error) => return failed(Error::internal(format!("no runtime: {error}"))),
     };
-    let service = PluginService::new(metadata, open_key);
+    let service = PluginService::of(service);
     let outcome = runtime.block_on(serve_until_stdin_closes(path, service));
     // Idle threads are joined: a vendor's library may crash if they end while it is being unloaded. A vendor call that
     // hangs must not keep the process, the host has stopped waiting.

@@ -57,9 +57,11 @@
 //!
 //! # Where things are
 //!
-//! - [`serve`] is the process; [`stdio::answer`] and `grpc::PluginService` are the two transports without one.
+//! - [`serve`] is the process, [`Service`] one that also lists and makes keys; [`stdio::answer`] and `grpc::PluginService` are the two transports without one.
 //! - [`SigningKey`] and [`OpenKey`] are what a vendor implements; [`KeyRequest`], [`Digest`], [`PublicKey`],
 //!   [`CertificateChain`] and [`RawSignature`] are what passes through them, checked by construction.
+//! - [`KeyDetails`] says what else a vault knows of a key, [`Person`] asks for a PIN or a touch, [`Error`] says who must
+//!   act and whether a retry may help.
 //! - [`message`] holds the JSON messages, [`limits`] every limit.
 //!
 //! Features: `grpc` (on by default) adds the second transport and with it an async runtime; without it the crate
@@ -71,9 +73,11 @@ mod error;
 pub mod grpc;
 pub mod json;
 mod key;
+mod key_details;
 pub mod limits;
 pub mod message;
 mod operation;
+mod person;
 pub mod pin;
 mod protocol_stream;
 mod public_key;
@@ -86,15 +90,17 @@ pub mod stdio;
 pub mod vector;
 
 pub use certificate::CertificateChain;
-pub use error::{Error, ErrorCode, UnknownErrorCode};
+pub use error::{Error, ErrorCode, Scope, UnknownErrorCode};
 pub use key::{Digest, HashAlgorithm, KeySpec, SigningAlgorithm, UnknownName, WrongDigestLength};
+pub use key_details::{KeyDescription, KeyDetails, KeyState, PinPolicy, TouchPolicy, UnknownText};
 pub use operation::CA_CERTS;
+pub use person::{Interaction, Notice, Person, PinPrompt, Shown};
 pub use pin::Pin;
 pub use public_key::{PublicKey, PublicKeyError};
-pub use request::{Deadline, InvalidPluginName, KeyId, KeyRequest, PluginName};
-pub use serve::{serve, serve_with_usage};
+pub use request::{CreateRequest, Deadline, InvalidPluginName, KeyId, KeyRequest, PluginName, VaultRequest};
+pub use serve::{Service, serve};
 pub use signature::{RawSignature, SignatureError};
-pub use signing_key::{OpenKey, SigningKey};
+pub use signing_key::{CreateKey, InstallCertificate, ListKeys, Listed, OpenKey, SigningKey};
 
 /// The [`message::Metadata`] of the plugin whose crate this is written in: name and description as given, version and
 /// URL from its `Cargo.toml` (`repository` must be set there).

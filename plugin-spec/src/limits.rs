@@ -35,6 +35,18 @@ pub const ERROR_MESSAGE_BYTES_MAX: usize = 2048;
 pub const OPEN_KEYS_MAX: usize = 256;
 /// Most signatures a long-lived plugin makes at once; more wait their turn within their deadline.
 pub const SIGNATURES_IN_FLIGHT_MAX: usize = 64;
+/// Longest text shown to a person, in bytes; the rest is cut.
+pub const PROMPT_BYTES_MAX: usize = 512;
+/// Most questions of one plugin that wait for a person at once; further ones count as declined.
+pub const QUESTIONS_OPEN_MAX: usize = 16;
+/// Most keys a host takes from one listing; a vault with more is listed by a narrower plugin config.
+pub const LISTED_KEYS_MAX: usize = 10_000;
+/// Most attributes in the details of a key.
+pub const KEY_ATTRIBUTES_MAX: usize = 64;
+/// Longest text in the details of a key (version, label, name or value of an attribute), in bytes.
+pub const KEY_DETAIL_BYTES_MAX: usize = 4096;
+/// Most open requests of one stream of signatures; the plugin stops reading until one is answered.
+pub const STREAM_REQUESTS_OPEN_MAX: usize = 256;
 
 // The limits of PINs are no part of the protocol's table.
 

@@ -5,12 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorCode};
+
+/// Names under which the facts of an [`Error`] travel in `errorMetadata` (SPEC section 8).
+const RETRYABLE: &str = "retryable";
+const RETRY_AFTER_MS: &str = "retryAfterMs";
+const SCOPE: &str = "scope";
+const VAULT_CODE: &str = "vaultCode";
+const VAULT_REQUEST_ID: &str = "vaultRequestId";
 
 /// The one contract version there is.
 pub const CONTRACT_VERSION: &str = "1.0";
@@ -30,6 +39,16 @@ pub mod capability {
     /// The plugin also serves `prokura.plugin.v1` over gRPC (`notation-x serve`). Not part of contract 1.0; hosts
     /// that do not know it ignore it.
     pub const TRANSPORT_GRPC_1: &str = "TRANSPORT.GRPC.1";
+    /// gRPC `SignDigests`.
+    pub const SIGN_STREAM_1: &str = "SIGN_STREAM.1";
+    /// gRPC `Interact`.
+    pub const INTERACTION_1: &str = "INTERACTION.1";
+    /// gRPC `ListKeys`.
+    pub const KEY_LIST_1: &str = "KEY_LIST.1";
+    /// gRPC `CreateKey`.
+    pub const KEY_CREATE_1: &str = "KEY_CREATE.1";
+    /// gRPC `InstallCertificate`.
+    pub const CERTIFICATE_INSTALL_1: &str = "CERTIFICATE_INSTALL.1";
 }
 
 /// The commands of contract 1.0 that a plugin with raw signatures answers.
@@ -143,11 +162,12 @@ pub struct Metadata {
 impl Metadata {
     /// The metadata of a plugin made with this SDK; what [`crate::metadata!`] expands to.
     ///
-    /// Contract version 1.0 and raw signatures; with the feature `grpc` also [`capability::TRANSPORT_GRPC_1`].
+    /// Contract version 1.0 and raw signatures; with the feature `grpc` also what every gRPC service of this SDK has.
     pub fn of_plugin(name: &str, description: &str, version: &str, url: &str) -> Self {
         let mut capabilities = vec![capability::SIGNATURE_GENERATOR_RAW.to_owned()];
         if cfg!(feature = "grpc") {
-            capabilities.push(capability::TRANSPORT_GRPC_1.to_owned());
+            let served = [capability::TRANSPORT_GRPC_1, capability::SIGN_STREAM_1, capability::INTERACTION_1];
+            capabilities.extend(served.map(str::to_owned));
         }
         Self {
             name: name.to_owned(),
@@ -271,11 +291,39 @@ pub struct ErrorResponse {
 
 impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
-        Self {
-            error_code: error.code.as_str().to_owned(),
-            error_message: error.message,
-            error_metadata: error.metadata,
-        }
+        let facts = [
+            (RETRYABLE, error.retryable.map(|r| r.to_string())),
+            (RETRY_AFTER_MS, error.retry_after.map(|d| d.as_millis().to_string())),
+            (SCOPE, error.scope.map(|s| s.to_string())),
+            (VAULT_CODE, error.vault_code),
+            (VAULT_REQUEST_ID, error.request_id),
+        ];
+        let mut error_metadata = error.metadata;
+        error_metadata.extend(facts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        Self { error_code: error.code.as_str().to_owned(), error_message: error.message, error_metadata }
+    }
+}
+
+impl From<ErrorResponse> for Error {
+    /// A code outside the contract is `ERROR`; facts that cannot be read are left in the metadata.
+    fn from(response: ErrorResponse) -> Self {
+        let code = response.code();
+        let mut error = Self::new(code, response.error_message);
+        error.metadata = response.error_metadata;
+        error.retryable = error.taken(RETRYABLE);
+        error.retry_after = error.taken(RETRY_AFTER_MS).map(Duration::from_millis);
+        error.scope = error.taken(SCOPE);
+        error.vault_code = error.taken(VAULT_CODE);
+        error.request_id = error.taken(VAULT_REQUEST_ID);
+        error
+    }
+}
+
+impl Error {
+    fn taken<T: FromStr>(&mut self, name: &str) -> Option<T> {
+        let value = self.metadata.get(name)?.parse().ok()?;
+        self.metadata.remove(name);
+        Some(value)
     }
 }
 
@@ -294,6 +342,20 @@ fn is_zero(seconds: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_facts_of_an_error_survive_the_contract() {
+        let error = Error::throttled("slow down")
+            .with("region", "eu-central-1")
+            .with_scope(crate::Scope::Vault)
+            .retryable(true)
+            .retry_after(Duration::from_millis(1500))
+            .vault_code("ThrottlingException")
+            .request_id("6b0c");
+        let response = ErrorResponse::from(error.clone());
+        assert_eq!(response.error_metadata.get("retryAfterMs").map(String::as_str), Some("1500"));
+        assert_eq!(Error::from(response), error);
+    }
 
     #[test]
     fn requests_are_written_as_notation_writes_them() {

@@ -4,10 +4,12 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use crate::key::KeySpec;
 use crate::limits::{
     KEY_ID_BYTES_MAX, PLUGIN_CONFIG_ENTRIES_MAX, PLUGIN_CONFIG_VALUE_BYTES_MAX, PLUGIN_NAME_BYTES_MAX,
 };
 use crate::message::PluginConfig;
+use crate::person::Person;
 
 /// A key id: not empty, bounded, without control characters. Its meaning is the plugin's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -144,25 +146,20 @@ impl Deadline {
     }
 }
 
-/// One key to open.
+/// A vault to be asked: plugin config, the time that is left, the person in front of the host.
 #[derive(Clone, Debug)]
-pub struct KeyRequest {
-    key_id: KeyId,
+pub struct VaultRequest {
     plugin_config: PluginConfig,
     deadline: Deadline,
+    person: Person,
 }
 
-impl KeyRequest {
+impl VaultRequest {
     /// Checks the parts of a request.
     ///
     /// # Errors
-    /// `VALIDATION_ERROR` if the key id is none or the config is larger than allowed.
-    pub fn new(
-        key_id: impl Into<String>,
-        plugin_config: PluginConfig,
-        deadline: Deadline,
-    ) -> Result<Self, Error> {
-        let key_id = KeyId::new(key_id)?;
+    /// `VALIDATION_ERROR` if the config is larger than allowed.
+    pub fn new(plugin_config: PluginConfig, deadline: Deadline) -> Result<Self, Error> {
         if plugin_config.0.len() > PLUGIN_CONFIG_ENTRIES_MAX {
             let found = plugin_config.0.len();
             return Err(Error::validation(format!(
@@ -175,12 +172,14 @@ impl KeyRequest {
                 "pluginConfig has a name or value above {PLUGIN_CONFIG_VALUE_BYTES_MAX} bytes"
             )));
         }
-        Ok(Self { key_id, plugin_config, deadline })
+        Ok(Self { plugin_config, deadline, person: Person::NOBODY })
     }
 
-    /// Which key.
-    pub const fn key_id(&self) -> &KeyId {
-        &self.key_id
+    /// Says who can be asked.
+    #[must_use]
+    pub fn with_person(mut self, person: Person) -> Self {
+        self.person = person;
+        self
     }
 
     /// The value of a plugin config entry the plugin cannot do without.
@@ -208,6 +207,113 @@ impl KeyRequest {
     /// Until when an answer is awaited.
     pub const fn deadline(&self) -> Deadline {
         self.deadline
+    }
+
+    /// The person in front of the host.
+    pub const fn person(&self) -> &Person {
+        &self.person
+    }
+}
+
+/// One key to open.
+#[derive(Clone, Debug)]
+pub struct KeyRequest {
+    key_id: KeyId,
+    vault: VaultRequest,
+}
+
+impl KeyRequest {
+    /// Checks the parts of a request.
+    ///
+    /// # Errors
+    /// `VALIDATION_ERROR` if the key id is none or the config is larger than allowed.
+    pub fn new(
+        key_id: impl Into<String>,
+        plugin_config: PluginConfig,
+        deadline: Deadline,
+    ) -> Result<Self, Error> {
+        let key_id = KeyId::new(key_id)?;
+        Ok(Self { key_id, vault: VaultRequest::new(plugin_config, deadline)? })
+    }
+
+    /// A key of a vault that is being asked already.
+    pub const fn of_vault(key_id: KeyId, vault: VaultRequest) -> Self {
+        Self { key_id, vault }
+    }
+
+    /// Says who can be asked.
+    #[must_use]
+    pub fn with_person(mut self, person: Person) -> Self {
+        self.vault = self.vault.with_person(person);
+        self
+    }
+
+    /// Which key.
+    pub const fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+
+    /// Its vault.
+    pub const fn vault(&self) -> &VaultRequest {
+        &self.vault
+    }
+
+    /// As [`VaultRequest::config`].
+    ///
+    /// # Errors
+    /// `VALIDATION_ERROR` naming the entry and how to set it.
+    pub fn config(&self, name: &str) -> Result<&str, Error> {
+        self.vault.config(name)
+    }
+
+    /// As [`VaultRequest::config_optional`].
+    pub fn config_optional(&self, name: &str) -> Option<&str> {
+        self.vault.config_optional(name)
+    }
+
+    /// The whole plugin config.
+    pub const fn plugin_config(&self) -> &PluginConfig {
+        self.vault.plugin_config()
+    }
+
+    /// Until when an answer is awaited.
+    pub const fn deadline(&self) -> Deadline {
+        self.vault.deadline()
+    }
+
+    /// The person in front of the host.
+    pub const fn person(&self) -> &Person {
+        self.vault.person()
+    }
+}
+
+/// A key to be made inside the vault.
+#[derive(Clone, Debug)]
+pub struct CreateRequest {
+    name: KeyId,
+    spec: KeySpec,
+    vault: VaultRequest,
+}
+
+impl CreateRequest {
+    /// A key of `spec` called `name` in `vault`.
+    pub const fn new(name: KeyId, spec: KeySpec, vault: VaultRequest) -> Self {
+        Self { name, spec, vault }
+    }
+
+    /// What the key shall be called: an alias, a label, a slot. Bounded as key ids are.
+    pub const fn name(&self) -> &KeyId {
+        &self.name
+    }
+
+    /// What kind of key.
+    pub const fn spec(&self) -> KeySpec {
+        self.spec
+    }
+
+    /// Where.
+    pub const fn vault(&self) -> &VaultRequest {
+        &self.vault
     }
 }
 

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use crate::error::Error;
 use crate::limits::REQUEST_BYTES_MAX;
+#[cfg(feature = "grpc")]
+use crate::message::capability;
 use crate::message::{ErrorResponse, Metadata};
 use crate::protocol_stream::take_stdout;
 use crate::signing_key::OpenKey;
@@ -20,31 +22,86 @@ const USAGE_EXIT_CODE: u8 = 2;
 /// Reads arguments and stdin, writes the protocol to stdout and returns what `main` returns. Blocks until the answer
 /// is given; with `serve --socket PATH` (feature `grpc`) until the host closes stdin.
 pub fn serve(metadata: Metadata, open_key: impl OpenKey) -> ExitCode {
-    serve_with_usage(metadata, "", open_key)
+    Service::new(metadata, open_key).run()
 }
 
-/// [`serve`] with a text about the plugin's own configuration for people who start it by hand.
-#[cfg_attr(
-    not(feature = "grpc"),
-    expect(clippy::needless_pass_by_value, reason = "the gRPC transport keeps both")
-)]
-pub fn serve_with_usage(metadata: Metadata, usage: &str, open_key: impl OpenKey) -> ExitCode {
-    #[expect(clippy::disallowed_methods, reason = "this is the main function of every plugin")]
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+/// A plugin that does more than open keys, or has something to say to people who start it by hand.
+pub struct Service {
+    pub(crate) metadata: Metadata,
+    pub(crate) open_key: Box<dyn OpenKey>,
     #[cfg(feature = "grpc")]
-    if let [serve, socket, path] = arguments.as_slice()
-        && serve == "serve"
-        && socket == "--socket"
-    {
-        return crate::grpc::serve(path.as_ref(), metadata, open_key);
+    pub(crate) vault_calls: crate::grpc::VaultCalls,
+    usage: String,
+}
+
+impl Service {
+    /// What [`serve`] runs.
+    pub fn new(metadata: Metadata, open_key: impl OpenKey) -> Self {
+        Self {
+            metadata,
+            open_key: Box::new(open_key),
+            #[cfg(feature = "grpc")]
+            vault_calls: crate::grpc::VaultCalls::default(),
+            usage: String::new(),
+        }
     }
-    match arguments.iter().map(|a| a.to_str().unwrap_or("\u{fffd}")).collect::<Vec<_>>().as_slice() {
-        ["version"] => written(&mut std::io::stdout(), version(&metadata).as_bytes()),
-        ["--help" | "-h" | "help"] => written(&mut std::io::stdout(), about(&metadata, usage).as_bytes()),
-        [command] if *command != "serve" => over_stdio(command, &metadata, &open_key),
-        _ => {
-            let _ = std::io::stderr().write_all(about(&metadata, usage).as_bytes());
-            ExitCode::from(USAGE_EXIT_CODE)
+
+    /// A text about the plugin's own configuration for people who start it by hand.
+    #[must_use]
+    pub fn usage(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.usage);
+        self
+    }
+
+    /// Announces [`capability::KEY_LIST_1`].
+    #[cfg(feature = "grpc")]
+    #[must_use]
+    pub fn list_keys(mut self, list_keys: impl crate::ListKeys) -> Self {
+        self.metadata.capabilities.push(capability::KEY_LIST_1.to_owned());
+        self.vault_calls.list_keys = Some(std::sync::Arc::new(list_keys));
+        self
+    }
+
+    /// Announces [`capability::KEY_CREATE_1`].
+    #[cfg(feature = "grpc")]
+    #[must_use]
+    pub fn create_key(mut self, create_key: impl crate::CreateKey) -> Self {
+        self.metadata.capabilities.push(capability::KEY_CREATE_1.to_owned());
+        self.vault_calls.create_key = Some(std::sync::Arc::new(create_key));
+        self
+    }
+
+    /// Announces [`capability::CERTIFICATE_INSTALL_1`].
+    #[cfg(feature = "grpc")]
+    #[must_use]
+    pub fn install_certificate(mut self, install: impl crate::InstallCertificate) -> Self {
+        self.metadata.capabilities.push(capability::CERTIFICATE_INSTALL_1.to_owned());
+        self.vault_calls.install_certificate = Some(std::sync::Arc::new(install));
+        self
+    }
+
+    /// As [`serve`].
+    pub fn run(self) -> ExitCode {
+        #[expect(clippy::disallowed_methods, reason = "this is the main function of every plugin")]
+        let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+        #[cfg(feature = "grpc")]
+        if let [serve, socket, path] = arguments.as_slice()
+            && serve == "serve"
+            && socket == "--socket"
+        {
+            return crate::grpc::serve(path.as_ref(), self);
+        }
+        let Self { metadata, open_key, usage, .. } = self;
+        match arguments.iter().map(|a| a.to_str().unwrap_or("\u{fffd}")).collect::<Vec<_>>().as_slice() {
+            ["version"] => written(&mut std::io::stdout(), version(&metadata).as_bytes()),
+            ["--help" | "-h" | "help"] => {
+                written(&mut std::io::stdout(), about(&metadata, &usage).as_bytes())
+            }
+            [command] if *command != "serve" => over_stdio(command, &metadata, open_key.as_ref()),
+            _ => {
+                let _ = std::io::stderr().write_all(about(&metadata, &usage).as_bytes());
+                ExitCode::from(USAGE_EXIT_CODE)
+            }
         }
     }
 }

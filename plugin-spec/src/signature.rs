@@ -13,11 +13,13 @@ use crate::key::KeySpec;
 /// How many leading zero bytes of an RSA signature a vault may have dropped; more than this is no accident.
 const RSA_ZEROS_DROPPED_MAX: usize = 4;
 
-/// Signature bytes whose length belongs to the key spec.
+/// Signature bytes whose length belongs to the key spec, and what the vault says of how they were made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawSignature {
     spec: KeySpec,
     bytes: Vec<u8>,
+    key_version: Option<String>,
+    request_id: Option<String>,
 }
 
 /// Why bytes are no raw signature of a key.
@@ -74,7 +76,7 @@ impl RawSignature {
             let looks_like_der = !spec.is_rsa() && parse_sig_value(&bytes).is_some();
             return Err(SignatureError::Length { spec, found: bytes.len(), looks_like_der });
         }
-        Ok(Self { spec, bytes })
+        Ok(Self { spec, bytes, key_version: None, request_id: None })
     }
 
     /// Converts an ASN.1 DER `ECDSA-Sig-Value` (RFC 3279 section 2.2.3), as AWS KMS and PIV return it.
@@ -91,7 +93,7 @@ impl RawSignature {
         let width = spec.signature_len() / 2;
         let mut bytes = left_padded(r, width).ok_or(malformed.clone())?;
         bytes.extend(left_padded(s, width).ok_or(malformed)?);
-        Ok(Self { spec, bytes })
+        Ok(Self { spec, bytes, key_version: None, request_id: None })
     }
 
     /// Takes an RSA signature as a vault returns it, restoring leading zero bytes some vaults drop.
@@ -108,7 +110,31 @@ impl RawSignature {
             return Err(wrong_length);
         }
         let bytes = left_padded(bytes, spec.signature_len()).ok_or(wrong_length)?;
-        Ok(Self { spec, bytes })
+        Ok(Self { spec, bytes, key_version: None, request_id: None })
+    }
+
+    /// Names the version of the key that signed, as the vault calls it.
+    #[must_use]
+    pub fn signed_by_version(mut self, version: impl Into<String>) -> Self {
+        self.key_version = Some(version.into());
+        self
+    }
+
+    /// Names the id under which the vault logged the request.
+    #[must_use]
+    pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(id.into());
+        self
+    }
+
+    /// The version of the key that signed, if the vault has versions.
+    pub fn key_version(&self) -> Option<&str> {
+        self.key_version.as_deref()
+    }
+
+    /// The id under which the vault logged the request.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
     }
 
     /// The key spec this signature was made with.

@@ -1,16 +1,19 @@
-//! What a vendor implements: one trait, three methods.
+//! What a vendor implements: one trait with three methods, and a function for each thing the vault can do besides.
+
+use std::ops::ControlFlow;
 
 use crate::certificate::CertificateChain;
 use crate::error::Error;
 use crate::key::Digest;
+use crate::key_details::{KeyDescription, KeyDetails};
 use crate::public_key::PublicKey;
-use crate::request::{Deadline, KeyRequest};
+use crate::request::{CreateRequest, Deadline, KeyRequest, VaultRequest};
 use crate::signature::RawSignature;
 
 /// A private key in its vault, opened and ready to sign.
 ///
 /// The SDK opens a key once and calls it from several threads at a time: over gRPC one opened key serves many
-/// signatures. All methods may block; the SDK calls them off its network threads. No method is optional.
+/// signatures. All methods may block; the SDK calls them off its network threads.
 pub trait SigningKey: Send + Sync {
     /// The public key. Its spec decides hash and signing algorithm. Must be that of the private key that signs.
     fn public_key(&self) -> &PublicKey;
@@ -31,6 +34,11 @@ pub trait SigningKey: Send + Sync {
     /// # Errors
     /// With the code that tells the host whether a retry may help, see [`crate::ErrorCode`].
     fn sign_digest(&self, digest: &Digest, deadline: Deadline) -> Result<RawSignature, Error>;
+
+    /// What the vault says of the key besides: version, state, policies. Nothing, unless implemented.
+    fn details(&self) -> KeyDetails {
+        KeyDetails::default()
+    }
 }
 
 /// Finds a key in the vault and logs in if needed: the function a vendor gives to [`crate::serve`].
@@ -50,5 +58,75 @@ where
 {
     fn open_key(&self, request: &KeyRequest) -> Result<Box<dyn SigningKey>, Error> {
         self(request)
+    }
+}
+
+/// A key that was found, or why one (or a part of the vault) could not be looked at.
+pub type Listed = Result<KeyDescription, Error>;
+
+/// Lists the keys in the vault that can sign; optional, see [`crate::Service::list_keys`].
+pub trait ListKeys: Send + Sync + 'static {
+    /// Hands each key to `found` as soon as it is known and ends early when that says so. Keys that cannot sign, or are
+    /// of none of the six specs, are left out.
+    ///
+    /// # Errors
+    /// If nothing can be listed at all; what concerns one key goes to `found`.
+    fn list_keys(
+        &self,
+        request: &VaultRequest,
+        found: &mut dyn FnMut(Listed) -> ControlFlow<()>,
+    ) -> Result<(), Error>;
+}
+
+impl<F> ListKeys for F
+where
+    F: Fn(&VaultRequest, &mut dyn FnMut(Listed) -> ControlFlow<()>) -> Result<(), Error>
+        + Send
+        + Sync
+        + 'static,
+{
+    fn list_keys(
+        &self,
+        request: &VaultRequest,
+        found: &mut dyn FnMut(Listed) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self(request, found)
+    }
+}
+
+/// Makes a key inside the vault; optional, see [`crate::Service::create_key`].
+pub trait CreateKey: Send + Sync + 'static {
+    /// Makes a key that can sign and cannot leave, and waits until it can be used. Never replaces one.
+    ///
+    /// # Errors
+    /// `VALIDATION_ERROR` if the name is taken or the vault has no such keys, `ACCESS_DENIED` naming the permission.
+    fn create_key(&self, request: &CreateRequest) -> Result<KeyDescription, Error>;
+}
+
+impl<F> CreateKey for F
+where
+    F: Fn(&CreateRequest) -> Result<KeyDescription, Error> + Send + Sync + 'static,
+{
+    fn create_key(&self, request: &CreateRequest) -> Result<KeyDescription, Error> {
+        self(request)
+    }
+}
+
+/// Puts certificates into the vault beside their key; optional, see [`crate::Service::install_certificate`].
+pub trait InstallCertificate: Send + Sync + 'static {
+    /// Stores the leaf, and the others where the vault has a place for them. The SDK has checked that the leaf holds the
+    /// key's public key.
+    ///
+    /// # Errors
+    /// As for the other calls.
+    fn install_certificate(&self, request: &KeyRequest, chain: &CertificateChain) -> Result<(), Error>;
+}
+
+impl<F> InstallCertificate for F
+where
+    F: Fn(&KeyRequest, &CertificateChain) -> Result<(), Error> + Send + Sync + 'static,
+{
+    fn install_certificate(&self, request: &KeyRequest, chain: &CertificateChain) -> Result<(), Error> {
+        self(request, chain)
     }
 }

@@ -81,6 +81,11 @@ fn the_table_of_capabilities_is_that_of_the_code() {
         capability::SIGNATURE_VERIFIER_TRUSTED_IDENTITY,
         capability::SIGNATURE_VERIFIER_REVOCATION_CHECK,
         capability::TRANSPORT_GRPC_1,
+        capability::SIGN_STREAM_1,
+        capability::INTERACTION_1,
+        capability::KEY_LIST_1,
+        capability::KEY_CREATE_1,
+        capability::CERTIFICATE_INSTALL_1,
     ];
     assert_eq!(found, expected.map(str::to_owned).into());
 }
@@ -97,6 +102,8 @@ fn the_table_of_limits_is_that_of_the_code() {
         DRAIN_SECONDS_MAX KEY_ID_BYTES_MAX PLUGIN_NAME_BYTES_MAX PLUGIN_CONFIG_ENTRIES_MAX
         PLUGIN_CONFIG_VALUE_BYTES_MAX CERTIFICATES_MAX CERTIFICATE_BYTES_MAX BUNDLE_CERTIFICATES_MAX
         BUNDLE_BYTES_MAX ERROR_MESSAGE_BYTES_MAX OPEN_KEYS_MAX SIGNATURES_IN_FLIGHT_MAX
+        PROMPT_BYTES_MAX QUESTIONS_OPEN_MAX LISTED_KEYS_MAX KEY_ATTRIBUTES_MAX KEY_DETAIL_BYTES_MAX
+        STREAM_REQUESTS_OPEN_MAX
     };
     assert_eq!(found, expected);
     let declared = read("src/limits.rs").lines().filter(|line| line.starts_with("pub const ")).count();

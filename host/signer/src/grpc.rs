@@ -224,6 +224,7 @@ mod tests {
             key_spec: "EC-256".to_owned(),
             public_key: spki(KeySpec::Ec256, 65),
             certificate_chain: Vec::new(),
+            details: None,
         }
     }
 
@@ -233,6 +234,7 @@ mod tests {
             signature: vec![7; 64],
             signing_algorithm: "ECDSA-SHA-256".to_owned(),
             public_key: spki(KeySpec::Ec256, 65),
+            ..Default::default()
         }
     }
 

@@ -1,6 +1,5 @@
 //! The rogue over gRPC: the service written by hand, so that it can break its rules.
 
-use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -10,12 +9,14 @@ use anyhow::Result;
 use prokura_plugin::{Digest, SigningKey as _};
 use prokura_proto::plugin::v1::plugin_server::{Plugin, PluginServer};
 use prokura_proto::plugin::v1::{
-    DescribeKeyRequest, DescribeKeyResponse, GetMetadataRequest, GetMetadataResponse, KeyReference,
-    SignDigestRequest, SignDigestResponse,
+    CreateKeyRequest, CreateKeyResponse, DescribeKeyRequest, DescribeKeyResponse, GetMetadataRequest,
+    GetMetadataResponse, InstallCertificateRequest, InstallCertificateResponse, InteractRequest,
+    InteractResponse, KeyReference, ListKeysRequest, ListKeysResponse, SignDigestRequest, SignDigestResponse,
+    SignDigestsRequest, SignDigestsResponse,
 };
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::key::RogueKey;
 use super::stdio::refusal_parts;
@@ -117,7 +118,7 @@ impl Service {
         let details = prokura_proto::plugin::v1::Error {
             code: code.to_owned(),
             message: message.to_owned(),
-            metadata: BTreeMap::new(),
+            ..Default::default()
         };
         let details = prost::Message::encode_to_vec(&details);
         // A header cannot hold the control characters; they travel in the details.
@@ -136,6 +137,10 @@ fn echoed(key: Option<KeyReference>, spoil: bool) -> String {
 
 #[tonic::async_trait]
 impl Plugin for Service {
+    type SignDigestsStream = tokio_stream::Empty<Result<SignDigestsResponse, Status>>;
+    type ListKeysStream = tokio_stream::Empty<Result<ListKeysResponse, Status>>;
+    type InteractStream = tokio_stream::Empty<Result<InteractRequest, Status>>;
+
     async fn get_metadata(
         &self,
         _: Request<GetMetadataRequest>,
@@ -164,6 +169,7 @@ impl Plugin for Service {
             key_spec: self.key.told_spec().to_owned(),
             public_key: self.key.public_key().spki_der().to_vec(),
             certificate_chain: self.key.sent_chain(),
+            details: None,
         }))
     }
 
@@ -194,6 +200,36 @@ impl Plugin for Service {
             signature,
             signing_algorithm: key.told_algorithm().to_owned(),
             public_key: key.public_key().spki_der().to_vec(),
+            ..Default::default()
         }))
+    }
+
+    async fn sign_digests(
+        &self,
+        _: Request<Streaming<SignDigestsRequest>>,
+    ) -> Result<Response<Self::SignDigestsStream>, Status> {
+        Err(Status::unimplemented("not announced"))
+    }
+
+    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<Self::ListKeysStream>, Status> {
+        Err(Status::unimplemented("not announced"))
+    }
+
+    async fn create_key(&self, _: Request<CreateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {
+        Err(Status::unimplemented("not announced"))
+    }
+
+    async fn install_certificate(
+        &self,
+        _: Request<InstallCertificateRequest>,
+    ) -> Result<Response<InstallCertificateResponse>, Status> {
+        Err(Status::unimplemented("not announced"))
+    }
+
+    async fn interact(
+        &self,
+        _: Request<Streaming<InteractResponse>>,
+    ) -> Result<Response<Self::InteractStream>, Status> {
+        Err(Status::unimplemented("not announced"))
     }
 }

@@ -40,8 +40,18 @@ struct Entry {
 }
 
 impl OpenKeys {
-    pub(crate) fn new(open_key: impl OpenKey) -> Arc<Self> {
-        Arc::new(Self { open_key: Box::new(open_key), entries: Mutex::default() })
+    pub(crate) fn new(open_key: Box<dyn OpenKey>) -> Arc<Self> {
+        Arc::new(Self { open_key, entries: Mutex::default() })
+    }
+
+    /// What opens keys, for calls that want a key of their own.
+    pub(crate) fn opener(&self) -> &dyn OpenKey {
+        self.open_key.as_ref()
+    }
+
+    /// Closes a key whatever its state: what the vault holds of it has changed.
+    pub(crate) fn forget(&self, request: &KeyRequest) {
+        self.locked().by_name.remove(&name(request));
     }
 
     /// The key of `request`, opened now if it is not open. Opening goes on if the caller gives up.
@@ -149,7 +159,7 @@ mod tests {
     /// Keys named `bad*` do not exist, one named `panic` panics; `opened` counts attempts.
     fn keys(opened: &Arc<AtomicUsize>) -> Arc<OpenKeys> {
         let opened = Arc::clone(opened);
-        OpenKeys::new(move |request: &KeyRequest| -> Result<Box<dyn SigningKey>, Error> {
+        OpenKeys::new(Box::new(move |request: &KeyRequest| -> Result<Box<dyn SigningKey>, Error> {
             opened.fetch_add(1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(30));
             assert_ne!(request.key_id().as_str(), "panic");
@@ -159,7 +169,7 @@ mod tests {
             let mut point = [7; 65];
             point[0] = 4;
             Ok(Box::new(Inert(PublicKey::from_ec_point(KeySpec::Ec256, &point).unwrap())))
-        })
+        }))
     }
 
     fn request(id: &str, pin: &str) -> KeyRequest {

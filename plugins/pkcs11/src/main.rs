@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     };
     let metadata = prokura_plugin::metadata!("pkcs11", "Signs with keys in PKCS#11 tokens");
     let vault = Vault::new(Surroundings::new(DEFAULTS, |name| std::env::var_os(name), warn));
-    let code = prokura_plugin::serve_with_usage(metadata, USAGE, vault);
+    let code = prokura_plugin::Service::new(metadata, vault).usage(USAGE).run();
     // A refusal over stdio is one JSON object on stderr and nothing else: warnings come with success only.
     if code == ExitCode::SUCCESS {
         held_back.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|line| show(line));

@@ -18,5 +18,5 @@ or
 
 fn main() -> ExitCode {
     let metadata = prokura_plugin::metadata!("softkey", "Signs with keys in files. NOT FOR PRODUCTION");
-    prokura_plugin::serve_with_usage(metadata, USAGE, key::open_key)
+    prokura_plugin::Service::new(metadata, key::open_key).usage(USAGE).run()
 }

@@ -44,7 +44,7 @@ pub struct DescribeKeyRequest {
     #[prost(message, optional, tag = "1")]
     pub key: ::core::option::Option<KeyReference>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DescribeKeyResponse {
     /// Echo of KeyReference.key_id.
     #[prost(string, tag = "1")]
@@ -58,6 +58,43 @@ pub struct DescribeKeyResponse {
     /// X.509 certificates in DER, leaf first, as far as the plugin knows them. May be empty.
     #[prost(bytes = "vec", repeated, tag = "4")]
     pub certificate_chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// What else the vault says of the key. Absent if it says nothing.
+    #[prost(message, optional, tag = "5")]
+    pub details: ::core::option::Option<KeyDetails>,
+}
+/// What a vault says of a key besides its public half. Every field may be empty: not known.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeyDetails {
+    /// The vault's own name of the exact version that was described, which later calls may pin.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// ENABLED, DISABLED, PENDING_DELETION or UNAVAILABLE.
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    /// Whether signing takes a PIN: NEVER, ONCE (per session) or ALWAYS (per signature).
+    #[prost(string, tag = "3")]
+    pub pin_policy: ::prost::alloc::string::String,
+    /// Whether signing takes a touch: NEVER, CACHED (not again within seconds) or ALWAYS.
+    #[prost(string, tag = "4")]
+    pub touch_policy: ::prost::alloc::string::String,
+    /// Whether the private key can leave the vault: YES or NO.
+    #[prost(string, tag = "5")]
+    pub exportable: ::prost::alloc::string::String,
+    /// A name for people.
+    #[prost(string, tag = "6")]
+    pub label: ::prost::alloc::string::String,
+    /// The key id that names exactly this key and version, if it is another than the one asked for.
+    #[prost(string, tag = "7")]
+    pub exact_key_id: ::prost::alloc::string::String,
+    /// The vendor's own facts, such as slot, serial or ARN. Holds no secret.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub attributes: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// What the device says of how the key was made: X.509 certificates in DER, leaf first.
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub attestation: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SignDigestRequest {
@@ -87,7 +124,159 @@ pub struct SignDigestResponse {
     /// SubjectPublicKeyInfo in DER of the key that signed.
     #[prost(bytes = "vec", tag = "4")]
     pub public_key: ::prost::alloc::vec::Vec<u8>,
+    /// The vault's own name of the key version that signed. May be empty.
+    #[prost(string, tag = "5")]
+    pub key_version: ::prost::alloc::string::String,
+    /// The id under which the vault logged the request. May be empty.
+    #[prost(string, tag = "6")]
+    pub vault_request_id: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignDigestsRequest {
+    /// Chosen by the host, unique among the open requests of the call.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub request: ::core::option::Option<SignDigestRequest>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignDigestsResponse {
+    /// Echo of SignDigestsRequest.id.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(oneof = "sign_digests_response::Outcome", tags = "2, 3")]
+    pub outcome: ::core::option::Option<sign_digests_response::Outcome>,
+}
+/// Nested message and enum types in `SignDigestsResponse`.
+pub mod sign_digests_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "2")]
+        Signed(super::SignDigestResponse),
+        #[prost(message, tag = "3")]
+        Error(super::Error),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListKeysRequest {
+    /// As in KeyReference.
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub plugin_config: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+/// One key that was found, or why one (or a part of the vault) could not be looked at.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListKeysResponse {
+    #[prost(oneof = "list_keys_response::Found", tags = "1, 2")]
+    pub found: ::core::option::Option<list_keys_response::Found>,
+}
+/// Nested message and enum types in `ListKeysResponse`.
+pub mod list_keys_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Found {
+        #[prost(message, tag = "1")]
+        Key(super::DescribeKeyResponse),
+        #[prost(message, tag = "2")]
+        Error(super::Error),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateKeyRequest {
+    /// As in KeyReference.
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub plugin_config: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// What the key shall be called: an alias, a label, a slot. 1 to 4096 bytes, no control characters.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// RSA-2048, RSA-3072, RSA-4096, EC-256, EC-384 or EC-521.
+    #[prost(string, tag = "3")]
+    pub key_spec: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateKeyResponse {
+    /// key_id names the new key in later calls.
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<DescribeKeyResponse>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InstallCertificateRequest {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<KeyReference>,
+    /// X.509 certificates in DER, leaf first. The leaf holds the key's public key.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub certificate_chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InstallCertificateResponse {}
+/// What a plugin asks of the person in front of the host.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InteractRequest {
+    /// Chosen by the plugin, unique among the open questions.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(oneof = "interact_request::Question", tags = "2, 3, 4, 5, 6")]
+    pub question: ::core::option::Option<interact_request::Question>,
+}
+/// Nested message and enum types in `InteractRequest`.
+pub mod interact_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Question {
+        #[prost(message, tag = "2")]
+        Pin(super::PinQuestion),
+        /// Say this until `withdrawn` comes with the same id: somebody must touch a device.
+        #[prost(string, tag = "3")]
+        Touch(::prost::alloc::string::String),
+        /// Yes or no?
+        #[prost(string, tag = "4")]
+        Confirm(::prost::alloc::string::String),
+        /// Say this; no answer is awaited.
+        #[prost(string, tag = "5")]
+        Message(::prost::alloc::string::String),
+        /// The question, or the call for a touch, no longer stands.
+        #[prost(message, tag = "6")]
+        Withdrawn(super::Withdrawn),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PinQuestion {
+    /// Whose PIN: a token label, a device and its serial number.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// How many attempts are left; 0 if that is not known.
+    #[prost(uint32, tag = "2")]
+    pub tries_left: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Withdrawn {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InteractResponse {
+    /// Echo of InteractRequest.id; 0 in the first, empty answer.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(oneof = "interact_response::Answer", tags = "2, 3, 4")]
+    pub answer: ::core::option::Option<interact_response::Answer>,
+}
+/// Nested message and enum types in `InteractResponse`.
+pub mod interact_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Answer {
+        /// Secret: wiped by both sides once used.
+        #[prost(bytes, tag = "2")]
+        Pin(::prost::alloc::vec::Vec<u8>),
+        #[prost(bool, tag = "3")]
+        Confirmed(bool),
+        /// Nobody can be asked, or the person declined.
+        #[prost(message, tag = "4")]
+        Declined(super::Declined),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Declined {}
 /// Travels as the status details of a failed call.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Error {
@@ -97,12 +286,27 @@ pub struct Error {
     /// A sentence for people. Holds no secret.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
-    /// Further facts for machines, such as the vault's own code.
+    /// Further facts for machines.
     #[prost(btree_map = "string, string", tag = "3")]
     pub metadata: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Whether the same request may succeed without anybody acting. Absent: as the code says.
+    #[prost(bool, optional, tag = "4")]
+    pub retryable: ::core::option::Option<bool>,
+    /// How long to wait before it, in milliseconds. 0 if the vault does not say.
+    #[prost(uint32, tag = "5")]
+    pub retry_after_ms: u32,
+    /// What is broken: REQUEST, KEY, SESSION or VAULT. Empty if not known.
+    #[prost(string, tag = "6")]
+    pub scope: ::prost::alloc::string::String,
+    /// The vault's own name for the error, such as CKR_PIN_INCORRECT or ThrottlingException.
+    #[prost(string, tag = "7")]
+    pub vault_code: ::prost::alloc::string::String,
+    /// The id under which the vault logged the request.
+    #[prost(string, tag = "8")]
+    pub vault_request_id: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod plugin_client {
@@ -271,6 +475,136 @@ pub mod plugin_client {
                 .insert(GrpcMethod::new("prokura.plugin.v1.Plugin", "SignDigest"));
             self.inner.unary(req, path, codec).await
         }
+        /// Signs many digests over one call; answers come as they are ready, in any order. Capability SIGN_STREAM.1.
+        pub async fn sign_digests(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::SignDigestsRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SignDigestsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prokura.plugin.v1.Plugin/SignDigests",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prokura.plugin.v1.Plugin", "SignDigests"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Lists the keys in the vault that can sign, as they are found. Capability KEY_LIST.1.
+        pub async fn list_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ListKeysResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prokura.plugin.v1.Plugin/ListKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prokura.plugin.v1.Plugin", "ListKeys"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Makes a key inside the vault. Capability KEY_CREATE.1.
+        pub async fn create_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prokura.plugin.v1.Plugin/CreateKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prokura.plugin.v1.Plugin", "CreateKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Puts a certificate into the vault beside its key. Capability CERTIFICATE_INSTALL.1.
+        pub async fn install_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::InstallCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InstallCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prokura.plugin.v1.Plugin/InstallCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prokura.plugin.v1.Plugin", "InstallCertificate"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets the plugin ask the person in front of the host. Opened by the host, at most once at a time; the host writes
+        /// first, an empty answer. Capability INTERACTION.1.
+        pub async fn interact(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::InteractResponse>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::InteractRequest>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prokura.plugin.v1.Plugin/Interact",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prokura.plugin.v1.Plugin", "Interact"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -310,6 +644,59 @@ pub mod plugin_server {
             tonic::Response<super::SignDigestResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the SignDigests method.
+        type SignDigestsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SignDigestsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Signs many digests over one call; answers come as they are ready, in any order. Capability SIGN_STREAM.1.
+        async fn sign_digests(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::SignDigestsRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::SignDigestsStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ListKeys method.
+        type ListKeysStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ListKeysResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Lists the keys in the vault that can sign, as they are found. Capability KEY_LIST.1.
+        async fn list_keys(
+            &self,
+            request: tonic::Request<super::ListKeysRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ListKeysStream>, tonic::Status>;
+        /// Makes a key inside the vault. Capability KEY_CREATE.1.
+        async fn create_key(
+            &self,
+            request: tonic::Request<super::CreateKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateKeyResponse>,
+            tonic::Status,
+        >;
+        /// Puts a certificate into the vault beside its key. Capability CERTIFICATE_INSTALL.1.
+        async fn install_certificate(
+            &self,
+            request: tonic::Request<super::InstallCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InstallCertificateResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the Interact method.
+        type InteractStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::InteractRequest, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Lets the plugin ask the person in front of the host. Opened by the host, at most once at a time; the host writes
+        /// first, an empty answer. Capability INTERACTION.1.
+        async fn interact(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::InteractResponse>>,
+        ) -> std::result::Result<tonic::Response<Self::InteractStream>, tonic::Status>;
     }
     /// A plugin: one process for many signatures, started and owned by the host.
     #[derive(Debug)]
@@ -517,6 +904,236 @@ pub mod plugin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prokura.plugin.v1.Plugin/SignDigests" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignDigestsSvc<T: Plugin>(pub Arc<T>);
+                    impl<
+                        T: Plugin,
+                    > tonic::server::StreamingService<super::SignDigestsRequest>
+                    for SignDigestsSvc<T> {
+                        type Response = super::SignDigestsResponse;
+                        type ResponseStream = T::SignDigestsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::SignDigestsRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Plugin>::sign_digests(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignDigestsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prokura.plugin.v1.Plugin/ListKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListKeysSvc<T: Plugin>(pub Arc<T>);
+                    impl<
+                        T: Plugin,
+                    > tonic::server::ServerStreamingService<super::ListKeysRequest>
+                    for ListKeysSvc<T> {
+                        type Response = super::ListKeysResponse;
+                        type ResponseStream = T::ListKeysStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Plugin>::list_keys(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prokura.plugin.v1.Plugin/CreateKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateKeySvc<T: Plugin>(pub Arc<T>);
+                    impl<T: Plugin> tonic::server::UnaryService<super::CreateKeyRequest>
+                    for CreateKeySvc<T> {
+                        type Response = super::CreateKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Plugin>::create_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prokura.plugin.v1.Plugin/InstallCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct InstallCertificateSvc<T: Plugin>(pub Arc<T>);
+                    impl<
+                        T: Plugin,
+                    > tonic::server::UnaryService<super::InstallCertificateRequest>
+                    for InstallCertificateSvc<T> {
+                        type Response = super::InstallCertificateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::InstallCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Plugin>::install_certificate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InstallCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prokura.plugin.v1.Plugin/Interact" => {
+                    #[allow(non_camel_case_types)]
+                    struct InteractSvc<T: Plugin>(pub Arc<T>);
+                    impl<
+                        T: Plugin,
+                    > tonic::server::StreamingService<super::InteractResponse>
+                    for InteractSvc<T> {
+                        type Response = super::InteractRequest;
+                        type ResponseStream = T::InteractStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::InteractResponse>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Plugin>::interact(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InteractSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

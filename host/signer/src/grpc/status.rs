@@ -96,7 +96,7 @@ mod tests {
         let details = wire::Error {
             code: "ACCESS_DENIED".to_owned(),
             message: "wrong\u{1b}[31m PIN".to_owned(),
-            metadata: Default::default(),
+            ..Default::default()
         };
         let status = Status::with_details(Code::Unknown, "other", details.encode_to_vec().into());
         assert_eq!(refusal(&status), Some((ErrorCode::AccessDenied, "wrong PIN".to_owned())));

@@ -1,0 +1,138 @@
+//! Calls a vendor need not offer: list keys, create a key, install a certificate.
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use prokura_proto::plugin::v1;
+use prokura_proto::plugin::v1::list_keys_response::Found;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::status::{error_to_wire, status_from_error};
+use super::wire::{description_to_wire, installable};
+use crate::error::{Error, ErrorCode};
+use crate::limits::LISTED_KEYS_MAX;
+use crate::message::capability;
+use crate::request::{CreateRequest, Deadline, KeyRequest, VaultRequest};
+use crate::signing_key::{CreateKey, InstallCertificate, ListKeys, Listed, OpenKey};
+use crate::stdio::panicked;
+
+/// How many keys wait for a host that reads slowly.
+const LISTED_AHEAD: usize = 16;
+
+/// What the vendor gave besides opening keys.
+#[derive(Clone, Default)]
+pub(crate) struct VaultCalls {
+    pub(crate) list_keys: Option<Arc<dyn ListKeys>>,
+    pub(crate) create_key: Option<Arc<dyn CreateKey>>,
+    pub(crate) install_certificate: Option<Arc<dyn InstallCertificate>>,
+}
+
+type Answers = mpsc::Receiver<Result<v1::ListKeysResponse, Status>>;
+type Sender = mpsc::Sender<Result<v1::ListKeysResponse, Status>>;
+
+impl VaultCalls {
+    /// Starts a listing; keys come as the vendor finds them. The stream ends with a status if the vendor fails or the
+    /// deadline passes.
+    pub(crate) fn list(&self, request: VaultRequest) -> Result<Answers, Error> {
+        let list_keys =
+            self.list_keys.clone().ok_or_else(|| not_served("ListKeys", capability::KEY_LIST_1))?;
+        let deadline = request.deadline();
+        let (sender, listed) = mpsc::channel(LISTED_AHEAD);
+        tokio::task::spawn_blocking(move || listing(list_keys.as_ref(), &request, &sender));
+        let (sender, answers) = mpsc::channel(LISTED_AHEAD);
+        tokio::spawn(until(deadline, listed, sender));
+        Ok(answers)
+    }
+
+    /// Makes a key. Blocks.
+    pub(crate) fn create(&self, request: &CreateRequest) -> Result<v1::CreateKeyResponse, Error> {
+        let create_key =
+            self.create_key.as_ref().ok_or_else(|| not_served("CreateKey", capability::KEY_CREATE_1))?;
+        request.vault().deadline().check()?;
+        let key = create_key.create_key(request)?;
+        let found = key.public_key.spec();
+        if found != request.spec() {
+            let asked = request.spec();
+            return Err(Error::internal(format!(
+                "the plugin made an {found} key where an {asked} key was asked for; report this to its author"
+            )));
+        }
+        Ok(v1::CreateKeyResponse { key: Some(description_to_wire(key)) })
+    }
+
+    /// Installs a certificate beside its key, which `open_key` finds. Blocks.
+    pub(crate) fn install(
+        &self,
+        open_key: &dyn OpenKey,
+        request: &KeyRequest,
+        certificates: Vec<Vec<u8>>,
+    ) -> Result<(), Error> {
+        let served = capability::CERTIFICATE_INSTALL_1;
+        let install =
+            self.install_certificate.as_ref().ok_or_else(|| not_served("InstallCertificate", served))?;
+        let key = open_key.open_key(request)?;
+        let chain = installable(certificates, key.public_key())?;
+        drop(key);
+        request.deadline().check()?;
+        install.install_certificate(request, &chain)
+    }
+}
+
+fn listing(list_keys: &dyn ListKeys, request: &VaultRequest, answers: &Sender) {
+    let mut count = 0;
+    let mut found = |listed: Listed| {
+        count += 1;
+        let enough = count > LISTED_KEYS_MAX || request.deadline().check().is_err();
+        if enough || answers.blocking_send(Ok(listed_to_wire(listed))).is_err() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| list_keys.list_keys(request, &mut found)));
+    if let Err(error) = outcome.unwrap_or_else(|_| Err(panicked())) {
+        let _ = answers.blocking_send(Err(status_from_error(error)));
+    } else if count > LISTED_KEYS_MAX {
+        let too_many = format!("the vault holds more than {LISTED_KEYS_MAX} keys, the rest is not listed");
+        let _ = answers.blocking_send(Err(status_from_error(Error::validation(too_many))));
+    }
+}
+
+/// Passes answers on until the deadline; then says so, whatever the vendor is doing.
+async fn until(deadline: Deadline, mut listed: Answers, answers: Sender) {
+    let over = async {
+        match deadline.remaining() {
+            Some(left) => tokio::time::sleep(left).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    loop {
+        let next = tokio::select! {
+            next = listed.recv() => next,
+            () = &mut over => {
+                let late = Error::timeout("the vault did not list its keys before the deadline of the call");
+                let _ = answers.send(Err(status_from_error(late))).await;
+                return;
+            }
+        };
+        let Some(next) = next else { return };
+        if answers.send(next).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn listed_to_wire(listed: Listed) -> v1::ListKeysResponse {
+    let found = match listed {
+        Ok(key) => Found::Key(description_to_wire(key)),
+        Err(error) => Found::Error(error_to_wire(error)),
+    };
+    v1::ListKeysResponse { found: Some(found) }
+}
+
+fn not_served(method: &str, capability: &str) -> Error {
+    let message = format!("{method} is not served: this plugin does not announce {capability}");
+    Error::new(ErrorCode::UnsupportedContractVersion, message)
+}
