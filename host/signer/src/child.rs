@@ -1,7 +1,13 @@
 //! The only place that starts processes: one plugin process in its own group, with its own directory and environment.
 //!
 //! Whatever way a call ends (answer, deadline, flood, the caller going away), the whole process group gets `SIGKILL`.
-//! The group is killed before its leader is reaped: until then the kernel gives the group's id to nobody else.
+//! The group is killed before its leader is reaped: until then the kernel gives the group's id to nobody else. What left
+//! the group is found by its working directory. The leader dies with this process, however that ends.
+
+mod place;
+mod starter;
+mod stragglers;
+mod tether;
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -10,7 +16,6 @@ use std::time::Duration;
 
 use prokura_plugin::limits::OUTPUT_BYTES_MAX;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::signal::unix::SignalKind;
@@ -21,6 +26,8 @@ use crate::environment::Environment;
 use crate::error::{Error, Stream};
 use crate::limits::{BUSY_PAUSE, BUSY_TRIES_MAX, PIPE_GRACE, REAP_GRACE};
 use crate::unfit::{self, PinnedSha256, Unfit};
+use place::Place;
+use tether::Image;
 
 const READ_BYTES: usize = 64 * 1024;
 
@@ -30,6 +37,13 @@ pub(crate) struct Program {
     pub(crate) environment: Environment,
     /// Compared before each start.
     pub(crate) pinned_sha256: Option<PinnedSha256>,
+}
+
+/// Removes what hosts of this user that were killed left in the directory for temporary files, and ends what still runs
+/// there.
+pub(crate) async fn clear_stale(environment: &Environment) {
+    let temporary = environment.temporary_directory();
+    let _ = tokio::task::spawn_blocking(move || place::clear_stale(&temporary)).await;
 }
 
 /// What one finished process left behind.
@@ -89,31 +103,31 @@ pub(crate) async fn start(
     let plugin = program.executable.name();
     let system = |what| move |source| Error::System { plugin: plugin.clone(), what, source };
     check_pin(program).await?;
-    let directory =
-        private_directory(&program.environment).map_err(system("no private directory can be made"))?;
-    let arguments = arguments(directory.path());
+    let place = Place::new(&program.environment.temporary_directory());
+    let place = place.map_err(system("no private directory can be made"))?;
+    let arguments = arguments(place.work());
     // Listening starts before the process does, so that its end cannot be missed.
     let ends =
         tokio::signal::unix::signal(SignalKind::child()).map_err(system("signals cannot be awaited"))?;
-    let mut child = spawn(program, &arguments, directory.path()).await?;
+    let mut child = spawn(program, &arguments, place.work()).await?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     match (id, pipes) {
         (Some(id), (Some(stdin), Some(stdout), Some(stderr))) => {
-            let group = Group { child, id, ends, ended: false, _directory: directory };
+            let group = Group { child, id, ends, ended: false, place };
             Ok(Started { group, stdin, stdout, stderr })
         }
         _ => Err(system("it has no pipes")(io::ErrorKind::BrokenPipe.into())),
     }
 }
 
-/// A plugin's process group. Dropping it kills the group; the leader is reaped by the runtime.
+/// A plugin's process group. Dropping it kills the group and what left it; the leader is reaped by the runtime.
 pub(crate) struct Group {
     child: Child,
     id: Pid,
     ends: tokio::signal::unix::Signal,
     ended: bool,
-    _directory: TempDir,
+    place: Place,
 }
 
 impl Group {
@@ -141,25 +155,30 @@ impl Group {
         }
     }
 
-    /// Kills what is left of the group, reaps the leader and says how it ended.
+    /// Kills what is left of the group and what left it, reaps the leader and says how it ended.
     pub(crate) async fn end(mut self) -> io::Result<ExitStatus> {
+        let work = self.place.work().to_owned();
         self.kill();
+        // Whoever is dead starts no other: first the group, then who left it.
+        let _ = tokio::task::spawn_blocking(move || stragglers::end(&work)).await;
+        self.ended = true;
         let status = tokio::time::timeout(REAP_GRACE, self.child.wait()).await;
         status.unwrap_or_else(|_| Err(io::Error::other("the process does not end after SIGKILL")))
     }
 
-    fn kill(&mut self) {
-        if !self.ended {
-            self.ended = true;
-            // The group may be gone already; nothing else can go wrong with one's own children.
-            let _ = rustix::process::kill_process_group(self.id, Signal::KILL);
-        }
+    /// Kills the group. Its leader stays unreaped as long as this lives.
+    pub(crate) fn kill(&self) {
+        // The group may be gone already; nothing else can go wrong with one's own children.
+        let _ = rustix::process::kill_process_group(self.id, Signal::KILL);
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.kill();
+        if !self.ended {
+            self.kill();
+            stragglers::end(self.place.work());
+        }
     }
 }
 
@@ -211,7 +230,11 @@ async fn spawn(
     let executable = &program.executable;
     let mut tries = 1;
     loop {
-        let error = match command(program, arguments, directory).spawn() {
+        let started = match command(program, arguments, directory) {
+            Ok(command) => starter::start(command).await,
+            Err(error) => Err(error),
+        };
+        let error = match started {
             Ok(child) => return Ok(child),
             Err(error) => error,
         };
@@ -231,31 +254,26 @@ async fn spawn(
     }
 }
 
+/// Arguments and environment are the image's; the command is left the streams, the group and the directory.
 #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
 fn command(
     program: &Program,
     arguments: &[std::ffi::OsString],
     directory: &std::path::Path,
-) -> tokio::process::Command {
-    let mut command = tokio::process::Command::new(program.executable.path());
+) -> io::Result<tokio::process::Command> {
+    let path = program.executable.path().as_os_str();
+    let environment = program.environment.variables().iter().map(|(name, value)| (&**name, &**value));
+    let image = Image::new(path, arguments.iter().map(|argument| &**argument), environment)?;
+    let mut command = tokio::process::Command::new(path);
     command
-        .args(arguments)
         .env_clear()
-        .envs(program.environment.variables().iter().map(|(name, value)| (name, value)))
         .current_dir(directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    command
-}
-
-fn private_directory(environment: &Environment) -> io::Result<TempDir> {
-    use std::os::unix::fs::PermissionsExt as _;
-    tempfile::Builder::new()
-        .prefix("prokura-")
-        .permissions(std::fs::Permissions::from_mode(0o700))
-        .tempdir_in(environment.temporary_directory())
+    tether::tie(&mut command, image);
+    Ok(command)
 }
 
 #[derive(Default)]

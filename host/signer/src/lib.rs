@@ -8,14 +8,16 @@
 //! A plugin runs in a process group of its own and in a private working directory. However a call ends, and also when
 //! its future is dropped, the whole group gets `SIGKILL` and the directory is removed. A serving plugin whose
 //! [`Plugin`] is dropped first has its stdin closed and the time to drain; if the runtime ends meanwhile, it is killed
-//! at once. Two things are beyond this:
+//! at once.
 //!
-//! - A descendant of the plugin that calls `setsid(2)` leaves the group and survives. The call is not held up by it,
-//!   even where it keeps the plugin's pipes open.
-//! - A host that ends without dropping (by `SIGKILL`, a signal it does not handle, or `exit`) ends nothing and leaves the
-//!   directory behind; a serving plugin still ends, because its stdin closes. So a binary handles `SIGINT` and
-//!   `SIGTERM` by dropping what is under way. `PR_SET_PDEATHSIG` is no help: it must be set in the child between
-//!   fork and exec, which takes unsafe code.
+//! - On Linux a plugin ends with this process, however that ends (`SIGKILL`, a crash, `exit`), even if it hangs: the
+//!   kernel kills it. What a killed host could not do, the next one does for it: it removes the private directory and
+//!   ends what the plugin itself had started there.
+//! - A descendant of the plugin that left the group (`setsid(2)`) is found by its working directory and killed, unless
+//!   it went elsewhere, as a daemon does that is meant to stay. Only Linux tells working directories.
+//! - A process in that directory that is no plugin's, say a person's shell, is killed with them.
+//!
+//! A binary still handles `SIGINT` and `SIGTERM` by dropping what is under way: then a serving plugin may log out.
 //!
 //! # Example
 //!

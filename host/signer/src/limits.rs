@@ -30,6 +30,25 @@ pub const RETRY_PAUSE: Duration = Duration::from_millis(400);
 pub const BUSY_TRIES_MAX: u32 = 10;
 /// See [`BUSY_TRIES_MAX`].
 pub const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// Descriptors looked at in a child where the kernel cannot mark all at once (before Linux 5.11): the usual limit of
+/// open files, which whoever starts a host seldom raises, and a millisecond of system calls.
+pub const INHERITED_DESCRIPTORS_MAX: i32 = 1024;
+/// How often a private directory is made anew because another host took it for a stale one at that very moment.
+pub const PLACE_TRIES_MAX: u32 = 3;
+/// Most entries of the directory for temporary files looked at for directories of killed hosts: reading so many takes
+/// some milliseconds.
+pub const TEMPORARY_ENTRIES_MAX: usize = 10_000;
+/// Most directories of killed hosts removed at once; the next start takes the next.
+pub const STALE_PLACES_MAX: usize = 64;
+/// Most processes looked at for those a plugin left behind: as many as Linux has unless told otherwise, on the larger
+/// machines.
+pub const PROCESSES_LOOKED_AT_MAX: usize = 65_536;
+/// Most processes killed in one round; each takes a descriptor for that long.
+pub const STRAGGLERS_MAX: usize = 64;
+/// How often it is looked for processes that were started while others were killed.
+pub const STRAGGLER_ROUNDS_MAX: usize = 8;
+/// How long the killed ones of one round are waited for. Only a process stuck in the kernel takes longer.
+pub const STRAGGLER_GRACE: Duration = Duration::from_millis(250);
 /// Most plugins listed; nobody has more, and each is started once to tell its version.
 pub const PLUGINS_LISTED_MAX: usize = 512;
 /// Largest executable whose SHA-256 is computed, in bytes. Self-contained .NET plugins have about 100 MiB.

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::checks;
-use crate::child::Program;
+use crate::child::{self, Program};
 use crate::directory::Executable;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -166,12 +166,13 @@ impl Plugin {
         let limit = METADATA_DEADLINE.min(options.deadline);
         let request = MetadataRequest { plugin_config: config.clone() };
         let name = program.executable.name();
-        let metadata = with_retries(begun + limit, |left| {
+        let asking = with_retries(begun + limit, |left| {
             let read = |answer: &[u8]| checks::metadata(answer, name);
             stdio::call(&program, Command::GetPluginMetadata, &request, left, read)
-        })
-        .await
-        .map_err(|error| with_limit(error, limit))?;
+        });
+        // Meanwhile, for the plugin takes longer.
+        let (metadata, ()) = tokio::join!(asking, child::clear_stale(&program.environment));
+        let metadata = metadata.map_err(|error| with_limit(error, limit))?;
         tracing::debug!(plugin = %name, version = %metadata.version, path = %program.executable.path().display(), "plugin found");
         Ok(Self(Arc::new(Inner {
             metadata,

@@ -22,6 +22,22 @@ fn every_signal_that_asks_for_the_end_takes_plugin_and_private_directory_along()
 
 #[test]
 #[cfg(target_os = "linux")]
+fn a_host_that_is_killed_takes_the_plugin_along_and_the_next_clears_its_directory() {
+    let home = Home::new();
+    let (mut prokura, plugin) = hanging(&home, "exec");
+    kill_process(Pid::from_child(&prokura), Signal::KILL).unwrap();
+    prokura.wait().unwrap();
+    eventually("the plugin outlives its host", || !runs(&plugin));
+    let tmp = home.path().join("tmp");
+    assert_eq!(left_in(&tmp).len(), 1, "nobody could remove the directory");
+    home.script("hang", "exit 1");
+    let listed = home.run_with(&["plugin", "list"], "", &[("TMPDIR", tmp.to_str().unwrap())]);
+    assert!(listed.status.success(), "{listed:?}");
+    assert_eq!(left_in(&tmp), Vec::<String>::new());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_hangup_that_was_ignored_stays_ignored() {
     let home = Home::new();
     let (mut prokura, plugin) = hanging(&home, "trap '' HUP; exec");
