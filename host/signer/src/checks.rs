@@ -26,10 +26,10 @@ mod raw;
 use std::collections::BTreeMap;
 
 use prokura_plugin::message::{CONTRACT_VERSION, ErrorResponse, Metadata};
-use prokura_plugin::{ErrorCode, PluginName};
+use prokura_plugin::{Error as PluginError, ErrorCode, PluginName};
 use serde::de::DeserializeOwned;
 
-use crate::error::Violation;
+use crate::error::{Error, Hints, Violation};
 use crate::limits::{ERROR_METADATA_MAX, METADATA_ENTRIES_MAX};
 use crate::text::{cleaned, excerpt};
 
@@ -48,6 +48,16 @@ pub struct Refusal {
     pub message: String,
     /// Further facts.
     pub metadata: BTreeMap<String, String>,
+    /// What helps to decide about a retry.
+    pub hints: Box<Hints>,
+}
+
+impl Refusal {
+    /// The error of the call.
+    pub(crate) fn of(self, plugin: &PluginName, call: &'static str) -> Error {
+        let Self { code, vendor_code, message, metadata, hints } = self;
+        Error::Refused { plugin: plugin.clone(), call, code, vendor_code, message, metadata, hints }
+    }
 }
 
 /// Checks an answer of `get-plugin-metadata`; texts are cleaned.
@@ -124,15 +134,27 @@ pub(crate) fn refusal_from(response: &ErrorResponse) -> Option<Refusal> {
     if *response == ErrorResponse::default() {
         return None;
     }
-    let known = response.error_code.parse::<ErrorCode>();
-    let vendor_code = known.is_err().then(|| cleaned(&response.error_code)).filter(|code| !code.is_empty());
-    let facts = response.error_metadata.iter().take(ERROR_METADATA_MAX);
-    Some(Refusal {
-        code: response.code(),
+    Some(refusal_with(&response.error_code, PluginError::from(response.clone())))
+}
+
+/// The cleaned form of an error whose code was `code` on the wire.
+pub(crate) fn refusal_with(code: &str, error: PluginError) -> Refusal {
+    let known = code.parse::<ErrorCode>();
+    let vendor_code = known.is_err().then(|| cleaned(code)).filter(|code| !code.is_empty());
+    let facts = error.metadata.iter().take(ERROR_METADATA_MAX);
+    Refusal {
+        code: error.code,
         vendor_code,
-        message: cleaned(&response.error_message),
+        message: cleaned(&error.message),
         metadata: facts.map(|(name, value)| (cleaned(name), cleaned(value))).collect(),
-    })
+        hints: Box::new(Hints {
+            retryable: error.retryable,
+            retry_after: error.retry_after,
+            scope: error.scope,
+            vault_code: error.vault_code.as_deref().map(cleaned),
+            request_id: error.request_id.as_deref().map(cleaned),
+        }),
+    }
 }
 
 /// Reads one JSON object and nothing else (`OUT-1`). Unknown members are ignored, known ones must not occur twice.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use prokura_plugin::{ErrorCode, InvalidPluginName, KeySpec, PluginName};
+use prokura_plugin::{ErrorCode, InvalidPluginName, KeySpec, PluginName, Scope};
 
 use crate::unfit::Unfit;
 
@@ -125,7 +125,7 @@ pub enum Error {
     /// The plugin or its vault said no. Who must act follows from the code. Retry: as [`ErrorCode::may_retry`] says.
     #[error(
         "plugin {plugin} refused {call} with {}{}{}{}",
-        vendor_code.as_deref().unwrap_or(code.as_str()), reason(message), facts(metadata), refused_advice(*code)
+        vendor_code.as_deref().unwrap_or(code.as_str()), reason(message), facts(metadata, hints), refused_advice(*code, hints.retryable)
     )]
     Refused {
         /// Which plugin.
@@ -140,6 +140,8 @@ pub enum Error {
         message: String,
         /// Further facts.
         metadata: BTreeMap<String, String>,
+        /// What helps to decide about a retry.
+        hints: Box<Hints>,
     },
 
     /// The plugin broke a rule of the protocol. Its author must act. Retry: no.
@@ -231,6 +233,21 @@ pub enum Error {
     },
 }
 
+/// What a plugin says of a failure besides code and text (SPEC section 8).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Overrides what the code says about a retry.
+    pub retryable: Option<bool>,
+    /// How long the vault asks to wait before one.
+    pub retry_after: Option<Duration>,
+    /// What is broken.
+    pub scope: Option<Scope>,
+    /// The vault's own name for the error, cleaned.
+    pub vault_code: Option<String>,
+    /// The id under which the vault logged the request, cleaned.
+    pub request_id: Option<String>,
+}
+
 impl Error {
     /// Who must act.
     pub fn blame(&self) -> Blame {
@@ -254,7 +271,7 @@ impl Error {
     /// Whether the same request may succeed later without anybody acting.
     pub fn may_retry(&self) -> bool {
         match self {
-            Self::Refused { code, .. } => code.may_retry(),
+            Self::Refused { code, hints, .. } => hints.retryable.unwrap_or_else(|| code.may_retry()),
             Self::KeyChanged { .. } => true,
             _ => false,
         }
@@ -301,16 +318,20 @@ const fn envelope_advice(blame: Blame) -> &'static str {
     }
 }
 
-fn facts(metadata: &BTreeMap<String, String>) -> String {
-    if metadata.is_empty() {
-        return String::new();
-    }
-    let facts: Vec<String> = metadata.iter().map(|(name, value)| format!("{name:?}: {value:?}")).collect();
-    format!(" {{{}}}", facts.join(", "))
+fn facts(metadata: &BTreeMap<String, String>, hints: &Hints) -> String {
+    let own = [("vault code", &hints.vault_code), ("request id", &hints.request_id)];
+    let own = own.into_iter().filter_map(|(name, value)| Some(format!("{name}: {}", value.as_ref()?)));
+    let facts: Vec<String> =
+        own.chain(metadata.iter().map(|(name, value)| format!("{name:?}: {value:?}"))).collect();
+    if facts.is_empty() { String::new() } else { format!(" {{{}}}", facts.join(", ")) }
 }
 
-const fn refused_advice(code: ErrorCode) -> &'static str {
+const fn refused_advice(code: ErrorCode, retryable: Option<bool>) -> &'static str {
     match code {
+        ErrorCode::Timeout | ErrorCode::Throttled if matches!(retryable, Some(false)) => "; try later",
+        ErrorCode::Error if matches!(retryable, Some(true)) => {
+            "; asking again did not help: the vault's keeper must act if it stays so"
+        }
         ErrorCode::ValidationError => "; correct the key id or the plugin config",
         ErrorCode::UnsupportedContractVersion => "; whoever keeps this machine must update the plugin",
         ErrorCode::AccessDenied => "; whoever keeps the credentials of the vault must act",
@@ -334,6 +355,7 @@ mod tests {
             vendor_code: None,
             message: "no \"such\" key".to_owned(),
             metadata: BTreeMap::from([("http".to_owned(), "404".to_owned())]),
+            hints: Box::default(),
         }
     }
 

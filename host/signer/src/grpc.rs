@@ -2,12 +2,16 @@
 
 mod process;
 mod status;
+mod vault;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use prokura_plugin::grpc::details_from_wire;
 use prokura_plugin::limits::GRPC_MESSAGE_BYTES_MAX;
-use prokura_plugin::{CertificateChain, Digest, KeySpec, PluginName, PublicKey, SigningAlgorithm};
+use prokura_plugin::{
+    CertificateChain, Digest, KeyDetails, KeySpec, PluginName, PublicKey, SigningAlgorithm,
+};
 use prokura_proto::plugin::v1 as wire;
 use prokura_proto::plugin::v1::plugin_client::PluginClient;
 use tonic::transport::Channel;
@@ -17,6 +21,7 @@ use crate::child::Program;
 use crate::error::{Error, Violation};
 use crate::plugin::KeyReference;
 use crate::sign::{DigestSignature, KeyDescription};
+use crate::text::cleaned;
 use process::Process;
 
 /// Name of the method in errors.
@@ -173,7 +178,9 @@ fn described(answer: wire::DescribeKeyResponse, key: &KeyReference) -> Result<Ke
     }
     let chain = CertificateChain::from_der(answer.certificate_chain)
         .map_err(|e| Violation::new("GRPC-4", format!("certificate_chain: {e}")))?;
-    Ok(KeyDescription { key_spec, public_key: Some(public_key), chain: Some(chain) })
+    let details = details_from_wire(answer.details).map_err(|problem| Violation::new("KEY-3", problem))?;
+    let details = cleaned_details(details);
+    Ok(KeyDescription { key_spec, public_key: Some(public_key), chain: Some(chain), details })
 }
 
 /// The inner error is the spec of the key that signed, if key and algorithm agree that it is another one.
@@ -195,7 +202,16 @@ fn signed(
         return Err(Violation::new("GRPC-5", message));
     }
     let signature = check_encoding(answer.signature, spec)?;
-    Ok(Ok(DigestSignature { signature, public_key }))
+    let text = |text: String| Some(cleaned(&text)).filter(|text| !text.is_empty());
+    let (key_version, vault_request_id) = (text(answer.key_version), text(answer.vault_request_id));
+    Ok(Ok(DigestSignature { signature, public_key, key_version, vault_request_id }))
+}
+
+/// Texts for people and machines, without control characters; key ids hold none.
+fn cleaned_details(details: KeyDetails) -> KeyDetails {
+    let attributes = details.attributes.iter().map(|(name, value)| (cleaned(name), cleaned(value))).collect();
+    let text = |text: &Option<String>| text.as_deref().map(cleaned);
+    KeyDetails { version: text(&details.version), label: text(&details.label), attributes, ..details }
 }
 
 fn public_key(rule: &'static str, spki: &[u8]) -> Result<PublicKey, Violation> {
@@ -241,12 +257,13 @@ mod tests {
     #[test]
     fn each_fault_of_a_description_has_its_rule() {
         assert!(described(description(), &key()).is_ok());
-        let faults: [Fault<wire::DescribeKeyResponse>; 5] = [
+        let faults: [Fault<wire::DescribeKeyResponse>; 6] = [
             ("KEY-1", |d| d.key_id.push('x')),
             ("KEY-2", |d| d.key_spec = "EC-512".to_owned()),
             ("GRPC-3", |d| d.public_key.push(0)),
             ("GRPC-3", |d| d.key_spec = "EC-384".to_owned()),
             ("GRPC-4", |d| d.certificate_chain.push(vec![0x30, 0])),
+            ("KEY-3", |d| d.details.get_or_insert_default().label = "x".repeat(5000)),
         ];
         for (rule, fault) in faults {
             let mut bad = description();

@@ -47,11 +47,13 @@ mod sign;
 mod stdio;
 pub mod text;
 mod unfit;
+mod vault;
 
 pub use directory::{Executable, Listed, Origin, PluginDirectory};
-pub use error::{Blame, Error, Stream, Violation};
+pub use error::{Blame, Error, Hints, Stream, Violation};
 pub use plugin::{KeyReference, Plugin, PluginOptions, Preference, Transport};
 pub use sign::{
     DigestSignature, KeyDescription, SignRequest, Signed, Timings, describe_key, sign, sign_described,
 };
 pub use unfit::{InvalidSha256, PinnedSha256, Unfit};
+pub use vault::VaultKey;

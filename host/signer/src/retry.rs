@@ -20,16 +20,24 @@ where
     let mut retries = 0;
     loop {
         let error = match call(deadline.saturating_duration_since(Instant::now())).await {
-            Err(error) if matches!(&error, Error::Refused { code, .. } if code.may_retry()) => error,
+            Err(error) if matches!(&error, Error::Refused { .. }) && error.may_retry() => error,
             done => return done,
         };
-        let pause = pause(retries, RandomState::new().hash_one(retries));
+        // SPEC ERR-8: the vault's own hint is the least.
+        let pause = pause(retries, RandomState::new().hash_one(retries)).max(asked_for(&error));
         if retries == RETRIES_MAX || Instant::now() + pause >= deadline {
             return Err(error);
         }
         retries += 1;
         tracing::info!(retry = retries, pause_ms = pause.as_millis(), %error, "the call is repeated");
         tokio::time::sleep(pause).await;
+    }
+}
+
+fn asked_for(error: &Error) -> Duration {
+    match error {
+        Error::Refused { hints, .. } => hints.retry_after.unwrap_or_default(),
+        _ => Duration::ZERO,
     }
 }
 
@@ -53,6 +61,7 @@ mod tests {
             vendor_code: None,
             message: String::new(),
             metadata: std::collections::BTreeMap::new(),
+            hints: Box::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use prokura_envelope::{Attributes, Descriptor, Envelope, EnvelopeFormat, Payload, SigningScheme};
 use prokura_plugin::message::capability;
-use prokura_plugin::{CertificateChain, KeySpec, PublicKey};
+use prokura_plugin::{CertificateChain, KeyDetails, KeySpec, PublicKey};
 use tokio::time::Instant;
 
 use crate::error::Error;
@@ -48,6 +48,10 @@ pub struct Signed {
     pub transport: Transport,
     /// Where the time went.
     pub timings: Timings,
+    /// The version of the key that signed, as the vault calls it, if the plugin tells.
+    pub key_version: Option<String>,
+    /// The id under which the vault logged the request, if the plugin tells.
+    pub vault_request_id: Option<String>,
 }
 
 /// How long each phase of a signature took. A phase that was not needed took no time.
@@ -72,6 +76,8 @@ pub struct KeyDescription {
     pub public_key: Option<PublicKey>,
     /// The certificate chain, leaf first, possibly incomplete; contract 1.0 over stdio tells it only with a signature.
     pub chain: Option<CertificateChain>,
+    /// What else the vault says; nothing over stdio.
+    pub details: KeyDetails,
 }
 
 /// Signs with whatever the plugin can: RAW if it has that capability, else ENVELOPE.

@@ -40,14 +40,7 @@ pub(crate) async fn call<T>(
 fn failure(plugin: &PluginName, call: &'static str, output: &Output) -> Error {
     let plugin = plugin.clone();
     match checks::refusal(&output.stderr) {
-        Some(refusal) if output.status.code().is_some() => Error::Refused {
-            plugin,
-            call,
-            code: refusal.code,
-            vendor_code: refusal.vendor_code,
-            message: refusal.message,
-            metadata: refusal.metadata,
-        },
+        Some(refusal) if output.status.code().is_some() => refusal.of(&plugin, call),
         _ => Error::Died {
             plugin,
             call,

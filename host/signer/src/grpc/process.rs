@@ -138,9 +138,7 @@ async fn check_ready(plugin: &PluginName, process: &Process, line: &[u8]) -> Res
         && let Some(died) = process.died(plugin, SERVE).await
     {
         return Err(match checks::refusal(&process.written()) {
-            Some(checks::Refusal { code, vendor_code, message, metadata }) => {
-                Error::Refused { plugin: plugin.clone(), call: SERVE, code, vendor_code, message, metadata }
-            }
+            Some(refusal) => refusal.of(plugin, SERVE),
             None => died,
         });
     }

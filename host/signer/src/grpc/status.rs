@@ -1,13 +1,13 @@
 //! What a failed gRPC call means: the plugin refused, or the connection broke.
 
+use prokura_plugin::grpc::error_from_wire;
 use prokura_plugin::limits::GRPC_MESSAGE_BYTES_MAX;
-use prokura_plugin::message::ErrorResponse;
 use prokura_plugin::{ErrorCode, PluginName};
 use prokura_proto::plugin::v1 as wire;
 use prost::Message as _;
 use tonic::{Code, Status};
 
-use crate::checks::{Refusal, refusal_from};
+use crate::checks::{Refusal, refusal_with};
 use crate::error::{Error, Violation};
 use crate::text::cleaned;
 
@@ -23,11 +23,17 @@ pub(super) fn is_own_timeout(status: &Status) -> bool {
 
 /// The plugin's own error: the details hold an `Error` message; without details the status code decides.
 pub(super) fn refused(plugin: &PluginName, call: &'static str, status: &Status) -> Option<Error> {
-    let Refusal { code, vendor_code, message, metadata } = match with_details(status) {
+    let refusal = match with_details(status) {
         Some(refusal) => refusal,
         None => without_details(status)?,
     };
-    Some(Error::Refused { plugin: plugin.clone(), call, code, vendor_code, message, metadata })
+    Some(refusal.of(plugin, call))
+}
+
+/// An error that came as a message of its own, in a stream.
+pub(super) fn refused_in_stream(plugin: &PluginName, call: &'static str, error: wire::Error) -> Error {
+    let code = error.code.clone();
+    refusal_with(&code, error_from_wire(error)).of(plugin, call)
 }
 
 /// What is left when the plugin is alive and sent no error of the protocol: a defect of the connection or the answer,
@@ -43,6 +49,7 @@ pub(super) fn broken(plugin: &PluginName, call: &'static str, status: &Status) -
             vendor_code: None,
             message,
             metadata: Default::default(),
+            hints: Box::default(),
         };
     }
     let found = cleaned(&format!("{:?}: {}", status.code(), status.message()));
@@ -55,11 +62,11 @@ fn with_details(status: &Status) -> Option<Refusal> {
         return None;
     }
     let details = wire::Error::decode(status.details()).ok()?;
-    refusal_from(&ErrorResponse {
-        error_code: details.code,
-        error_message: details.message,
-        error_metadata: details.metadata.into_iter().collect(),
-    })
+    if details == wire::Error::default() {
+        return None;
+    }
+    let code = details.code.clone();
+    Some(refusal_with(&code, error_from_wire(details)))
 }
 
 fn without_details(status: &Status) -> Option<Refusal> {
@@ -76,7 +83,7 @@ fn without_details(status: &Status) -> Option<Refusal> {
         _ => return None,
     };
     let message = cleaned(status.message());
-    Some(Refusal { code, vendor_code: None, message, metadata: Default::default() })
+    Some(Refusal { code, vendor_code: None, message, metadata: Default::default(), hints: Box::default() })
 }
 
 #[cfg(test)]

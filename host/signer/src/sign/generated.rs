@@ -37,7 +37,8 @@ pub(super) async fn sign(plugin: &Plugin, key: &KeyReference, prepared: &Prepare
         tracing::warn!(plugin = %plugin.name(), %added, "the plugin signed annotations that nobody asked for");
     }
     let timings = Timings { metadata: plugin.metadata_took(), sign: begun.elapsed(), ..Timings::default() };
-    Ok(Signed { envelope: envelope.into_envelope(), annotations, transport: Transport::Stdio, timings })
+    let (envelope, transport) = (envelope.into_envelope(), Transport::Stdio);
+    Ok(Signed { envelope, annotations, transport, timings, key_version: None, vault_request_id: None })
 }
 
 /// Names that a plugin chose, quoted and fit for a log, bounded as a whole.

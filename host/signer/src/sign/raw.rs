@@ -6,7 +6,7 @@ use prokura_envelope::{Envelope, Unsigned};
 use prokura_plugin::message::{
     Base64, CONTRACT_VERSION, Command, DescribeKeyRequest, GenerateSignatureRequest, capability,
 };
-use prokura_plugin::{CertificateChain, Digest, KeySpec, PluginName, PublicKey, RawSignature};
+use prokura_plugin::{CertificateChain, Digest, KeyDetails, KeySpec, PluginName, PublicKey, RawSignature};
 use tokio::time::Instant;
 
 use super::{KeyDescription, Prepared, Signed, Timings};
@@ -23,6 +23,10 @@ pub struct DigestSignature {
     pub signature: RawSignature,
     /// The key that made it, as the plugin says.
     pub public_key: PublicKey,
+    /// The version of the key that signed, as the vault calls it; cleaned.
+    pub key_version: Option<String>,
+    /// The id under which the vault logged the request; cleaned.
+    pub vault_request_id: Option<String>,
 }
 
 impl Plugin {
@@ -73,8 +77,8 @@ pub(super) async fn sign(
     let unsigned =
         Unsigned::new(prepared.format, &prepared.payload, prepared.attributes()?, description.key_spec)
             .map_err(|error| Error::InvalidRequest(error.to_string()))?;
-    let envelope = match &wire {
-        Wire::Stdio => sign_stdio(plugin, key, unsigned, deadline).await?,
+    let (envelope, key_version, vault_request_id) = match &wire {
+        Wire::Stdio => (sign_stdio(plugin, key, unsigned, deadline).await?, None, None),
         Wire::Grpc(serving) => sign_grpc(plugin, serving, key, unsigned, &description, deadline).await?,
     };
     let timings = Timings {
@@ -83,7 +87,8 @@ pub(super) async fn sign(
         describe: described_at - started,
         sign: described_at.elapsed(),
     };
-    Ok(Signed { envelope, annotations: BTreeMap::new(), transport: wire.transport(), timings })
+    let (annotations, transport) = (BTreeMap::new(), wire.transport());
+    Ok(Signed { envelope, annotations, transport, timings, key_version, vault_request_id })
 }
 
 pub(super) async fn describe(
@@ -101,7 +106,7 @@ pub(super) async fn describe(
             };
             let read = |answer: &[u8]| checks::describe_key(answer, key.key_id());
             let key_spec = plugin.command(Command::DescribeKey, &request, deadline, read).await?;
-            Ok(KeyDescription { key_spec, public_key: None, chain: None })
+            Ok(KeyDescription { key_spec, public_key: None, chain: None, details: KeyDetails::default() })
         }
         Wire::Grpc(serving) => with_retries(deadline, |left| serving.describe_key(key, left))
             .await
@@ -145,13 +150,20 @@ async fn sign_grpc(
     unsigned: Unsigned,
     description: &KeyDescription,
     deadline: Instant,
-) -> Result<Envelope, Error> {
+) -> Result<(Envelope, Option<String>, Option<String>), Error> {
     let spec = unsigned.key_spec();
-    let made = sign_digest(plugin, serving, key, spec, &unsigned.digest(), deadline).await?;
+    let digest = unsigned.digest();
+    // SPEC ERR-7: nobody is asked twice for a PIN or a touch.
+    let mut made = if description.details.may_repeat() {
+        sign_digest(plugin, serving, key, spec, &digest, deadline).await?
+    } else {
+        sign_once(plugin, serving, key, spec, &digest, deadline).await?
+    };
+    let (version, request_id) = (made.key_version.take(), made.vault_request_id.take());
     let signature = by_described_key(plugin.name(), key, description, made)?;
     let none = CertificateChain::default();
     let chain = description.chain.as_ref().unwrap_or(&none);
-    finish(plugin, SIGN_DIGEST, unsigned, signature, chain)
+    Ok((finish(plugin, SIGN_DIGEST, unsigned, signature, chain)?, version, request_id))
 }
 
 /// The signature, if the key that made it is the one that was described.
@@ -179,6 +191,18 @@ async fn sign_digest(
     with_retries(deadline, |left| serving.sign_digest(key, spec, digest, left))
         .await
         .map_err(|error| with_limit(error, plugin.deadline()))
+}
+
+async fn sign_once(
+    plugin: &Plugin,
+    serving: &Serving,
+    key: &KeyReference,
+    spec: KeySpec,
+    digest: &Digest,
+    deadline: Instant,
+) -> Result<DigestSignature, Error> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    serving.sign_digest(key, spec, digest, left).await.map_err(|error| with_limit(error, plugin.deadline()))
 }
 
 fn finish(
@@ -240,11 +264,20 @@ mod tests {
         let described = public_key(&rcgen::PKCS_ECDSA_P256_SHA256);
         let key = KeyReference::new("k", Default::default()).unwrap();
         let check = |public_key: Option<&PublicKey>, signed_by: &PublicKey| {
-            let description =
-                KeyDescription { key_spec: KeySpec::Ec256, public_key: public_key.cloned(), chain: None };
+            let description = KeyDescription {
+                key_spec: KeySpec::Ec256,
+                public_key: public_key.cloned(),
+                chain: None,
+                details: KeyDetails::default(),
+            };
             let spec = signed_by.spec();
             let signature = RawSignature::from_fixed_width(spec, vec![1; spec.signature_len()]).unwrap();
-            let made = DigestSignature { signature, public_key: signed_by.clone() };
+            let made = DigestSignature {
+                signature,
+                public_key: signed_by.clone(),
+                key_version: None,
+                vault_request_id: None,
+            };
             by_described_key(&"x".parse().unwrap(), &key, &description, made)
         };
         assert!(check(Some(&described), &described).is_ok());
