@@ -1,4 +1,5 @@
 //! Real backends, started by the tests themselves and ended with them.
 
+pub mod card;
 pub mod registry;
 pub mod token;

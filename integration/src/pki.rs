@@ -85,7 +85,7 @@ fn algorithm(spec: KeySpec) -> &'static SignatureAlgorithm {
 }
 
 /// The public half of a key that is not in this process.
-struct Elsewhere(PublicKey);
+pub(crate) struct Elsewhere(pub(crate) PublicKey);
 
 impl PublicKeyData for Elsewhere {
     fn der_bytes(&self) -> &[u8] {

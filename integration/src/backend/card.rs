@@ -1,0 +1,169 @@
+//! YubiKeys without hardware: a virtual PIV card behind a real pcscd, with everything that happens to real ones.
+
+mod applet;
+mod client;
+pub mod control;
+mod daemon;
+mod key;
+mod link;
+mod tlv;
+mod touch;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use prokura_plugin::{CertificateChain, KeySpec};
+
+use crate::pki::Authority;
+use crate::vault::{Abilities, TestKey, TestVault};
+
+pub use self::applet::{Identity, PIN, PUK, PinPolicy, TouchPolicy};
+pub use self::client::Client;
+pub use self::daemon::{Daemon, SOCKET_VARIABLE};
+pub use self::link::{Fault, VirtualCard};
+pub use self::touch::Habit;
+
+/// The card in the first slot: firmware 5.7, which has RSA-3072 and RSA-4096 and an AES-192 management key.
+pub const FIRST: Identity = Identity { serial: 12_345_678, version: [5, 7, 1] };
+/// The card in the second slot: firmware 5.4, which has neither.
+pub const SECOND: Identity = Identity { serial: 87_654_321, version: [5, 4, 3] };
+
+/// A reader with two slots and a card in each, and the pcscd that sees them.
+pub struct Reader {
+    /// pcscd.
+    pub daemon: Daemon,
+    /// The cards, [`FIRST`] and [`SECOND`].
+    pub cards: [VirtualCard; 2],
+}
+
+impl Reader {
+    /// Starts pcscd with its files below `directory` and puts two cards as from the factory into its slots.
+    ///
+    /// # Errors
+    /// [`crate::program::Missing`] without pcscd, vsmartcard's driver or the right to a mount namespace.
+    pub fn start(directory: &Path) -> Result<Self> {
+        let [first, second] = daemon::neighbours()?;
+        let port = first.local_addr()?.port();
+        let cards = [insert(first, FIRST)?, insert(second, SECOND)?];
+        let reader = Self { daemon: Daemon::start(directory, port)?, cards };
+        reader.daemon.wait_for_card(0, true)?;
+        reader.daemon.wait_for_card(1, true)?;
+        Ok(reader)
+    }
+}
+
+fn insert(listener: std::net::TcpListener, identity: Identity) -> Result<VirtualCard> {
+    let finger = Arc::default();
+    let card = applet::Card::new(identity, Arc::clone(&finger))?;
+    VirtualCard::insert(listener, card, finger)
+}
+
+/// Where [`Filled`] has its keys: slots that want the PIN once, and 9c, which always does.
+pub const KEYS: &[(u8, KeySpec, PinPolicy)] = &[
+    (0x9A, KeySpec::Rsa2048, PinPolicy::Once),
+    (0x9C, KeySpec::Ec256, PinPolicy::Always),
+    (0x9D, KeySpec::Ec384, PinPolicy::Once),
+    (0x82, KeySpec::Rsa3072, PinPolicy::Once),
+    (0x83, KeySpec::Rsa4096, PinPolicy::Once),
+];
+
+/// A reader whose first card has a key of every spec it can have, with certificates.
+pub struct Filled {
+    /// The reader.
+    pub reader: Reader,
+    /// The root of all certificates, PEM file.
+    pub root: PathBuf,
+    /// File with the PIN.
+    pub pin_file: PathBuf,
+}
+
+impl Filled {
+    /// Starts a reader with its files below `directory` and fills the first card.
+    ///
+    /// # Errors
+    /// As [`Reader::start`].
+    pub fn start(directory: &Path) -> Result<Self> {
+        let reader = Reader::start(directory)?;
+        let [card, _] = &reader.cards;
+        let authority = Authority::new("yubikey test root")?;
+        for (slot, spec, pin) in KEYS {
+            card.fill(*slot, *spec, (*pin, TouchPolicy::Never), &authority)?;
+        }
+        let root = directory.join("root.pem");
+        std::fs::write(&root, authority.certificate())?;
+        let pin_file = directory.join("pin");
+        crate::home::write_private(&pin_file, PIN)?;
+        Ok(Self { reader, root, pin_file })
+    }
+}
+
+impl TestVault for Filled {
+    fn name(&self) -> &'static str {
+        "yubikey/virtual"
+    }
+
+    fn plugin(&self) -> &'static str {
+        "yubikey"
+    }
+
+    fn specs(&self) -> &'static [KeySpec] {
+        &[KeySpec::Rsa2048, KeySpec::Rsa3072, KeySpec::Rsa4096, KeySpec::Ec256, KeySpec::Ec384]
+    }
+
+    fn key(&self, spec: KeySpec) -> TestKey {
+        let slot = KEYS.iter().find(|(_, found, _)| *found == spec).map_or(0, |(slot, _, _)| *slot);
+        TestKey {
+            id: format!("piv:serial={};slot={slot:02x}", FIRST.serial),
+            config: vec![
+                ("pin-source".to_owned(), format!("file:{}", self.pin_file.display())),
+                ("ca_certs".to_owned(), self.root.display().to_string()),
+            ],
+        }
+    }
+
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
+        vec![self.reader.daemon.environment()]
+    }
+
+    fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { list: true, create: true, install: true, version: false }
+    }
+}
+
+impl VirtualCard {
+    /// Makes a key in a slot, has its certificate issued and stores it beside the key.
+    ///
+    /// # Errors
+    /// If PIV has no such key or slot.
+    pub fn fill(
+        &self,
+        slot: u8,
+        spec: KeySpec,
+        policies: (PinPolicy, TouchPolicy),
+        authority: &Authority,
+    ) -> Result<()> {
+        let object = applet::object_of(slot).with_context(|| format!("PIV has no slot {slot:02x}"))?;
+        let spki = self.change(|card| card.put_key(slot, spec, policies.0, policies.1))?;
+        let leaf = authority.issue(&spki, &format!("yubikey {spec}"))?;
+        let chain = CertificateChain::from_pem(leaf.as_bytes())?;
+        let der = chain.certificates().first().context("a leaf was issued")?;
+        self.change(|card| card.put_object(object, applet::certificate_object(der)));
+        Ok(())
+    }
+
+    /// Gives the card another PIN and all its tries.
+    pub fn set_pin(&self, pin: &str) {
+        self.change(|card| card.put_pin(pin));
+    }
+
+    /// Tries left of PIN and PUK.
+    pub fn tries(&self) -> (u8, u8) {
+        self.change(|card| card.tries())
+    }
+}
