@@ -134,11 +134,11 @@ pub(crate) fn refusal_from(response: &ErrorResponse) -> Option<Refusal> {
     if *response == ErrorResponse::default() {
         return None;
     }
-    Some(refusal_with(&response.error_code, PluginError::from(response.clone())))
+    Some(refusal_with(&response.error_code, &response.clone().into()))
 }
 
 /// The cleaned form of an error whose code was `code` on the wire.
-pub(crate) fn refusal_with(code: &str, error: PluginError) -> Refusal {
+pub(crate) fn refusal_with(code: &str, error: &PluginError) -> Refusal {
     let known = code.parse::<ErrorCode>();
     let vendor_code = known.is_err().then(|| cleaned(code)).filter(|code| !code.is_empty());
     let facts = error.metadata.iter().take(ERROR_METADATA_MAX);

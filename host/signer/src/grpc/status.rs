@@ -33,7 +33,7 @@ pub(super) fn refused(plugin: &PluginName, call: &'static str, status: &Status) 
 /// An error that came as a message of its own, in a stream.
 pub(super) fn refused_in_stream(plugin: &PluginName, call: &'static str, error: wire::Error) -> Error {
     let code = error.code.clone();
-    refusal_with(&code, error_from_wire(error)).of(plugin, call)
+    refusal_with(&code, &error_from_wire(error)).of(plugin, call)
 }
 
 /// What is left when the plugin is alive and sent no error of the protocol: a defect of the connection or the answer,
@@ -66,7 +66,7 @@ fn with_details(status: &Status) -> Option<Refusal> {
         return None;
     }
     let code = details.code.clone();
-    Some(refusal_with(&code, error_from_wire(details)))
+    Some(refusal_with(&code, &error_from_wire(details)))
 }
 
 fn without_details(status: &Status) -> Option<Refusal> {
