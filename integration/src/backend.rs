@@ -1,5 +1,6 @@
 //! Real backends, started by the tests themselves and ended with them.
 
+pub mod azure;
 pub mod card;
 pub mod registry;
 pub mod token;
