@@ -78,6 +78,7 @@ mod envelope;
 mod error;
 mod format;
 pub mod header;
+pub mod issue;
 mod jws;
 pub mod limits;
 mod payload;

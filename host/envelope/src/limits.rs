@@ -29,3 +29,5 @@ pub const TIMESTAMP_TOKEN_BYTES_MAX: usize = 1024 * 1024;
 pub const SIGNING_AGENT_BYTES_MAX: usize = 4096;
 /// Longest piece of foreign text repeated in an error message, in characters.
 pub const QUOTED_CHARS_MAX: usize = 128;
+/// Longest subject of a certificate request, in bytes as RFC 4514 writes it. Real ones are below 300.
+pub const SUBJECT_BYTES_MAX: usize = 2048;
