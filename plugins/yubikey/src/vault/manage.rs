@@ -1,0 +1,291 @@
+//! Writing to a device: keys made in a slot, certificates stored beside them. Both need the management key.
+//!
+//! The `yubikey` crate proves the management key (3DES or AES) and makes the key. It opens a session of its own and
+//! asserts what it expects of the card, so that it runs where a panic is an error.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use prokura_plugin::{Deadline, Error, KeySpec, Scope};
+use yubikey::mgm::MgmAlgorithmId;
+use yubikey::piv::AlgorithmId;
+use yubikey::{Context, MgmKey, YubiKey};
+use zeroize::Zeroizing;
+
+use super::connection::{Connection, Session};
+use super::device::{Device, NOBODY};
+use super::login::{HeldPin, Login, verify};
+use super::piv::{Found, Piv, Tries, algorithm};
+use super::tlv;
+use crate::certificate;
+use crate::config::{ManagementKey, NewKey};
+use crate::error::Failure;
+use crate::limits::MANAGEMENT_KEY_CHARS_MAX;
+use crate::slot::Slot;
+
+/// Where PIN-protected devices keep the management key (the printed information object).
+const PROTECTED_OBJECT: u32 = 0x5F_C109;
+
+/// Makes a key.
+///
+/// # Errors
+/// `VALIDATION_ERROR` if the slot is occupied or the device has no such keys, `ACCESS_DENIED` if the management key or
+/// the PIN is refused.
+pub(crate) fn create(
+    device: &Arc<Device>,
+    slot: Slot,
+    spec: KeySpec,
+    new: NewKey,
+    management: &ManagementKey,
+    login: &Login,
+    deadline: Deadline,
+) -> Result<(), Error> {
+    let algorithm = algorithm(spec)
+        .ok_or_else(|| Error::validation(format!("YubiKeys have no {spec} keys, expected P-256 or P-384")))?;
+    let _turn = device.turn(deadline)?;
+    let name = device.name();
+    device.read(deadline, move |connection| {
+        long_rsa_needs_firmware(connection, algorithm, &name)?;
+        connection.transaction(|session| is_free(session, slot, new.overwrite, &name))
+    })?;
+    let key = Material::read(device, management, login, deadline)?;
+    let owner = Arc::clone(device);
+    device.call(deadline, &NOBODY, false, move |connection, _| {
+        let id = slot.id().ok_or_else(|| Error::internal("the slot has no number"))?;
+        with_authority(connection, &owner, &key, |yubikey| {
+            yubikey::piv::generate(yubikey, id, algorithm, new.pin, new.touch).map(drop)
+        })
+    })
+}
+
+/// Stores a certificate in the slot of its key, which the caller has compared.
+///
+/// # Errors
+/// `VALIDATION_ERROR` if it is too large, `ACCESS_DENIED` if the management key or the PIN is refused.
+pub(crate) fn install(
+    device: &Arc<Device>,
+    slot: Slot,
+    certificate: &[u8],
+    management: &ManagementKey,
+    login: &Login,
+    deadline: Deadline,
+) -> Result<(), Error> {
+    let object = certificate::to_object(certificate)?;
+    let _turn = device.turn(deadline)?;
+    let key = Material::read(device, management, login, deadline)?;
+    let owner = Arc::clone(device);
+    device.call(deadline, &NOBODY, false, move |connection, _| {
+        with_authority(connection, &owner, &key, |yubikey| {
+            yubikey.save_object(slot.certificate_object(), &mut object.clone())
+        })?;
+        let stored = connection.transaction(|session| {
+            session.piv.object("read the certificate back", slot.certificate_object())
+        })?;
+        if stored.is_some_and(|stored| *stored == object) {
+            return Ok(());
+        }
+        let name = owner.name();
+        Err(Error::internal(format!("{name} does not hold the certificate that was stored in slot {slot}"))
+            .into())
+    })
+}
+
+/// What the management key is made of.
+enum Material {
+    Bytes(Zeroizing<Vec<u8>>),
+    Default,
+    /// In the device, readable once the PIN is verified.
+    Protected(HeldPin),
+}
+
+impl Material {
+    fn read(
+        device: &Arc<Device>,
+        management: &ManagementKey,
+        login: &Login,
+        deadline: Deadline,
+    ) -> Result<Self, Error> {
+        match management {
+            ManagementKey::Default => Ok(Self::Default),
+            ManagementKey::Protected => {
+                let tries: Tries =
+                    device.read(deadline, |connection| connection.transaction(|s| s.piv.tries()))?;
+                login.pin(device, tries, deadline).map(Self::Protected)
+            }
+            ManagementKey::Stored(source) => {
+                let text = source.read(&login.surroundings, "", deadline)?;
+                let text = text.ok_or_else(|| Error::access_denied("there is no management key"))?;
+                from_hex(text.expose()).map(Self::Bytes).ok_or_else(|| {
+                    let origin = text.origin();
+                    Error::access_denied(format!(
+                        "the management key {origin} is not understood, expected 32, 48 or 64 hexadecimal digits"
+                    ))
+                })
+            }
+        }
+    }
+
+    /// The key itself. For a protected one the crate's session has selected the application already, and selects it no
+    /// more: a PIN verified now counts for it.
+    fn key(&self, session: &mut Session<'_>, device: &Device, yubikey: &YubiKey) -> Result<MgmKey, Failure> {
+        let number = session.piv.management_algorithm()?;
+        let kind = MgmAlgorithmId::try_from(number)
+            .map_err(|_| refused(device, "its management key is of an unknown kind"))?;
+        let wrong =
+            |_| refused(device, "the management key has not the length of the one in the device, or is weak");
+        match self {
+            Self::Bytes(bytes) => MgmKey::from_bytes(bytes.as_slice(), Some(kind)).map_err(wrong),
+            Self::Default => MgmKey::get_default(yubikey).map_err(wrong),
+            Self::Protected(pin) => {
+                verify(session, device, pin)?;
+                let bytes = protected_key(&session.piv)?.ok_or_else(|| {
+                    refused(device, "no management key is kept in it; set plugin config \"management-key-source\" to another one")
+                })?;
+                MgmKey::from_bytes(bytes.as_slice(), Some(kind)).map_err(wrong)
+            }
+        }
+    }
+}
+
+/// The key in the protected object: 88 { 89 key }.
+fn protected_key(piv: &Piv<'_>) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+    let object = piv.object("read the protected management key", PROTECTED_OBJECT)?;
+    Ok(object.and_then(|object| {
+        let key = tlv::find(tlv::find(&object, 0x88)?, 0x89)?;
+        Some(Zeroizing::new(key.to_vec()))
+    }))
+}
+
+/// Opens the crate's session beside ours, proves the management key and does the work.
+fn with_authority(
+    connection: &mut Connection,
+    device: &Device,
+    material: &Material,
+    work: impl FnOnce(&mut YubiKey) -> Result<(), yubikey::Error>,
+) -> Result<(), Failure> {
+    let reader = connection.reader().to_owned();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let mut yubikey = open(&reader, device)?;
+        let done =
+            connection.transaction(|session| material.key(session, device, &yubikey)).and_then(|key| {
+                yubikey.authenticate(&key).map_err(|e| unproven(device, e))?;
+                work(&mut yubikey).map_err(|e| failed(device, e))
+            });
+        // Dropped, it would reset the card under other programs.
+        drop(yubikey.disconnect(pcsc::Disposition::LeaveCard));
+        done
+    }));
+    connection.forget();
+    outcome.unwrap_or_else(|_| Err(refused(device, "it answered what the yubikey crate does not expect")))
+}
+
+fn open(reader: &str, device: &Device) -> Result<YubiKey, Failure> {
+    let mut context = Context::open().map_err(|e| failed(device, e))?;
+    let mut readers = context.iter().map_err(|e| failed(device, e))?;
+    let found = readers.find(|r| r.name() == reader).map(|r| r.open());
+    match found {
+        Some(Ok(yubikey)) if yubikey.serial().0 == device.serial() => Ok(yubikey),
+        Some(Err(error)) => Err(failed(device, error)),
+        _ => {
+            Err(Failure::Pcsc { doing: "find the device again".to_owned(), error: pcsc::Error::RemovedCard })
+        }
+    }
+}
+
+fn is_free(session: &Session<'_>, slot: Slot, overwrite: bool, name: &str) -> Result<(), Failure> {
+    let occupied = match session.piv.metadata(slot)? {
+        Found::It(_) => Some("a key"),
+        Found::Nothing => None,
+        // Older firmware tells of keys by their certificates alone.
+        Found::Unknown => {
+            let doing = format!("read the certificate in slot {slot}");
+            session
+                .piv
+                .object(&doing, slot.certificate_object())?
+                .map(|_| "a certificate, and so probably a key,")
+        }
+    };
+    match occupied {
+        Some(what) if !overwrite => Err(Error::validation(format!(
+            "slot {slot} of {name} holds {what} already, which would be destroyed for ever; choose another slot, or set \
+             plugin config \"overwrite\" to yes"
+        ))
+        .with_scope(Scope::Key)
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+fn long_rsa_needs_firmware(
+    connection: &Connection,
+    algorithm: AlgorithmId,
+    name: &str,
+) -> Result<(), Failure> {
+    let version = connection.version();
+    let is_long = matches!(algorithm, AlgorithmId::Rsa3072 | AlgorithmId::Rsa4096);
+    if is_long && (version.major, version.minor) < (5, 7) {
+        return Err(Error::validation(format!(
+            "firmware {version} of {name} has no RSA keys beyond 2048 bits, which came with 5.7; firmware cannot be \
+             updated"
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+fn unproven(device: &Device, error: yubikey::Error) -> Failure {
+    match error {
+        yubikey::Error::AuthenticationError => refused(
+            device,
+            "it refused the management key; check plugin config \"management-key-source\" (ykman piv info says whether \
+             the key is the default one or protected by the PIN)",
+        ),
+        other => failed(device, other),
+    }
+}
+
+fn failed(device: &Device, error: yubikey::Error) -> Failure {
+    let doing = "write to the device".to_owned();
+    match error {
+        yubikey::Error::PcscError { inner: Some(error) } => Failure::Pcsc { doing, error },
+        yubikey::Error::AuthenticationError => Failure::Status { doing, status: 0x6982 },
+        yubikey::Error::AlgorithmError => {
+            refused(device, "its firmware does not have this kind of key or these policies in this slot")
+        }
+        other => refused(device, &format!("it did not do what was asked ({other})")),
+    }
+}
+
+fn refused(device: &Device, why: &str) -> Failure {
+    Error::access_denied(format!("{}: {why}", device.name())).with_scope(Scope::Vault).into()
+}
+
+fn from_hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let text = text.trim();
+    if !matches!(text.len(), 32 | 48 | MANAGEMENT_KEY_CHARS_MAX) || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
+    for pair in text.as_bytes().chunks_exact(2) {
+        let [high, low] = pair else { return None };
+        let digit = |c: &u8| char::from(*c).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        bytes.push(digit(high)? << 4 | digit(low)?);
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn management_keys_are_hexadecimal() {
+        assert_eq!(from_hex(&"0aF1".repeat(12)).unwrap().as_slice(), [0x0A, 0xF1].repeat(12));
+        for length in [32, 48, 64] {
+            assert_eq!(from_hex(&"7".repeat(length)).unwrap().len() * 2, length);
+        }
+        for bad in ["", "01", &"g".repeat(48), &"0".repeat(47), &"0".repeat(50), &"\u{e9}".repeat(24)] {
+            assert!(from_hex(bad).is_none(), "{bad}");
+        }
+    }
+}
