@@ -1,6 +1,7 @@
 //! X.509 certificates (RFC 5280): reading, what is shown of them, and who signed whom.
 
 mod name;
+mod resolve;
 mod rules;
 mod signature;
 
@@ -10,13 +11,17 @@ use der::asn1::AnyRef;
 use der::{Decode, Reader, SliceReader};
 use jiff::Timestamp;
 use prokura_plugin::{Digest, HashAlgorithm, PublicKey, PublicKeyError};
-use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{AuthorityInfoAccessSyntax, BasicConstraints};
 
-use crate::limits::{BUNDLE_CERTIFICATES_MAX, CERTIFICATE_BYTES_MAX};
+use crate::limits::{BUNDLE_CERTIFICATES_MAX, CERTIFICATE_BYTES_MAX, ISSUER_URLS_MAX};
 
 pub use name::SubjectAttribute;
+pub use resolve::{MissingIssuer, NoChain, Resolved, resolve};
 pub use rules::{RuleViolation, check_code_signing_chain};
 pub use signature::SignedByError;
+
+const CA_ISSUERS: der::asn1::ObjectIdentifier = der::asn1::ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 
 /// A parsed certificate together with its bytes.
 #[derive(Clone)]
@@ -178,6 +183,19 @@ impl Certificate {
     pub fn is_ca(&self) -> bool {
         let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();
         matches!(constraints, Ok(Some((_, constraints))) if constraints.ca)
+    }
+
+    /// Where the certificate says its issuer's certificate can be fetched: `caIssuers` of its authority information
+    /// access, `http` and `https` only, at most four.
+    pub fn issuer_urls(&self) -> Vec<String> {
+        let access = self.parsed.tbs_certificate().get_extension::<AuthorityInfoAccessSyntax>();
+        let Ok(Some((_, access))) = access else { return Vec::new() };
+        let urls = access.0.iter().filter(|a| a.access_method == CA_ISSUERS).filter_map(|a| {
+            let GeneralName::UniformResourceIdentifier(url) = &a.access_location else { return None };
+            let url = url.as_str();
+            (url.starts_with("http://") || url.starts_with("https://")).then(|| url.to_owned())
+        });
+        urls.take(ISSUER_URLS_MAX).collect()
     }
 
     /// Whether subject and issuer are the same and the signature verifies under the certificate's own key.

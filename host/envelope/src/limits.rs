@@ -31,3 +31,7 @@ pub const SIGNING_AGENT_BYTES_MAX: usize = 4096;
 pub const QUOTED_CHARS_MAX: usize = 128;
 /// Longest subject of a certificate request, in bytes as RFC 4514 writes it. Real ones are below 300.
 pub const SUBJECT_BYTES_MAX: usize = 2048;
+/// Most URLs of an issuer taken from one certificate; real ones have one.
+pub const ISSUER_URLS_MAX: usize = 4;
+/// Most issuers tried while a chain is put in order; each costs a signature verification.
+pub const RESOLVE_STEPS_MAX: usize = 256;
