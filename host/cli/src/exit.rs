@@ -165,7 +165,8 @@ impl From<prokura_signer::Error> for Failure {
             // The vault was too slow or too busy: nobody said no.
             Error::Refused { .. } if error.may_retry() => Exit::Infrastructure,
             Error::Refused { .. } | Error::Malformed { .. } | Error::Envelope { .. } => Exit::Refused,
-            Error::System { .. } | Error::Died { .. } | Error::TooSlow { .. } => Exit::Infrastructure,
+            Error::System { .. } | Error::Died { .. } | Error::GivenUp { .. } => Exit::Infrastructure,
+            Error::TooSlow { .. } => Exit::Infrastructure,
             Error::Flooded { .. } | Error::KeyChanged { .. } => Exit::Infrastructure,
             _ => Exit::Usage,
         };

@@ -112,7 +112,7 @@ impl SigningSession {
     /// Ends the plugin's process. A plugin that announces gRPC and fails at it costs time and is worth a look, so it is
     /// said even though the signature is as good.
     pub(crate) async fn close(self, output: &mut Output<'_>) {
-        if let Some(reason) = self.plugin.fallback_reason().await {
+        if let Some(reason) = self.plugin.fallback_reason() {
             output.warn(format!("the plugin was spoken to over stdio, gRPC failed: {reason}"));
         }
         self.plugin.close().await;

@@ -77,11 +77,15 @@ pub(crate) async fn run(
             Err(Error::Flooded { plugin: plugin(), call, stream, limit: OUTPUT_BYTES_MAX })
         }
         Ok(Err(Stopped::Unreadable(source))) => {
-            Err(Error::System { plugin: plugin(), what: "its output cannot be read", source })
+            Err(Error::System { plugin: plugin(), what: "its output cannot be read", source: source.into() })
         }
         Ok(Ok(())) => match status {
             Ok(status) => Ok(Output { status, stdout: output.stdout, stderr: output.stderr }),
-            Err(source) => Err(Error::System { plugin: plugin(), what: "its end cannot be awaited", source }),
+            Err(source) => Err(Error::System {
+                plugin: plugin(),
+                what: "its end cannot be awaited",
+                source: source.into(),
+            }),
         },
     }
 }
@@ -101,7 +105,8 @@ pub(crate) async fn start(
     arguments: impl FnOnce(&std::path::Path) -> Vec<std::ffi::OsString>,
 ) -> Result<Started, Error> {
     let plugin = program.executable.name();
-    let system = |what| move |source| Error::System { plugin: plugin.clone(), what, source };
+    let system =
+        |what| move |source: io::Error| Error::System { plugin: plugin.clone(), what, source: source.into() };
     check_pin(program).await?;
     let place = Place::new(&program.environment.temporary_directory());
     let place = place.map_err(system("no private directory can be made"))?;
@@ -214,7 +219,7 @@ async fn check_pin(program: &Program) -> Result<(), Error> {
     let Some(pin) = program.pinned_sha256 else { return Ok(()) };
     let path = program.executable.path().to_owned();
     let checked = tokio::task::spawn_blocking(move || unfit::check_sha256(&path, pin)).await;
-    let checked = checked.unwrap_or_else(|e| Err(Unfit::Unreadable(io::Error::other(e))));
+    let checked = checked.unwrap_or_else(|e| Err(Unfit::Unreadable(io::Error::other(e).into())));
     checked.map_err(|reason| not_runnable(&program.executable, reason))
 }
 
@@ -248,7 +253,7 @@ async fn spawn(
             Ok(reason) => not_runnable(executable, reason),
             Err(source) => {
                 let plugin = executable.name().clone();
-                Error::System { plugin, what: "no process can be started", source }
+                Error::System { plugin, what: "no process can be started", source: source.into() }
             }
         });
     }

@@ -164,7 +164,7 @@ fn check_bundled(name: &PluginName, path: PathBuf) -> Result<Executable, Error> 
 fn executable(name: &PluginName, path: PathBuf, origin: Origin) -> Result<Executable, Error> {
     match std::path::absolute(&path) {
         Ok(path) => Ok(Executable { name: name.clone(), path, origin }),
-        Err(e) => Err(Error::NotRunnable { plugin: name.clone(), path, reason: Unfit::Unreadable(e) }),
+        Err(e) => Err(Error::NotRunnable { plugin: name.clone(), path, reason: Unfit::Unreadable(e.into()) }),
     }
 }
 
@@ -198,7 +198,7 @@ fn unreadable_root(root: &Path, source: io::Error) -> Listed {
         name: text::cleaned(&root.display().to_string()),
         path: root.to_owned(),
         origin: Origin::Installed,
-        executable: Err(Error::UnreadableDirectory { path: root.to_owned(), source }),
+        executable: Err(Error::UnreadableDirectory { path: root.to_owned(), source: source.into() }),
     }
 }
 

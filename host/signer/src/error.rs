@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prokura_plugin::{ErrorCode, InvalidPluginName, KeySpec, PluginName, Scope};
@@ -54,7 +55,7 @@ impl Violation {
 ///
 /// `plugin` is the plugin's name, `call` the command (stdio) or method (gRPC) that was under way. Texts that a plugin
 /// wrote are cleaned by [`crate::text::cleaned`] and shown quoted.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The name cannot be a plugin's. The user must act. Retry: no.
     #[error("{0}; correct the name of the plugin")]
@@ -78,7 +79,7 @@ pub enum Error {
         /// Which directory.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 
     /// The plugin is there and may or can not be started. The operator must act. Retry: no.
@@ -100,7 +101,7 @@ pub enum Error {
         /// What was attempted.
         what: &'static str,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 
     /// The plugin has not the capability this takes. The user must choose another plugin. Retry: no.
@@ -170,9 +171,25 @@ pub enum Error {
         stderr: String,
     },
 
-    /// The plugin gave no answer in time; its processes were ended. Retry: no, the vault may have locked up.
+    /// The plugin's processes ended one after the other. Who must act: as for the last. Retry: no, it is started again
+    /// after a while.
     #[error(
-        "plugin {plugin} gave no answer to {call} within {} s and was ended; if its device waits for a PIN or a touch, \
+        "plugin {plugin} was started {processes} times and ended each time before it was of use; it is started again no \
+         sooner than {} s after the last time: {last}", crate::limits::GIVEN_UP_REST.as_secs()
+    )]
+    GivenUp {
+        /// Which plugin.
+        plugin: PluginName,
+        /// How many processes there were.
+        processes: u32,
+        /// How the last one ended.
+        last: Box<Self>,
+    },
+
+    /// The plugin gave no answer in time; the call was ended, over stdio with its process. Retry: no, the vault may have
+    /// locked up.
+    #[error(
+        "plugin {plugin} gave no answer to {call} within {} s and the call was ended; if its device waits for a PIN or a touch, \
          give it; if the vault is slow, its keeper must act or a longer deadline be set",
         limit.as_secs_f64()
     )]
@@ -263,6 +280,7 @@ impl Error {
                 ErrorCode::Timeout | ErrorCode::Throttled | ErrorCode::Error => Blame::Vault,
             },
             Self::Malformed { .. } | Self::Died { .. } | Self::Flooded { .. } => Blame::PluginAuthor,
+            Self::GivenUp { last, .. } => last.blame(),
             Self::TooSlow { .. } | Self::KeyChanged { .. } => Blame::Vault,
             Self::Envelope { source, .. } => source.blame(),
         }

@@ -45,6 +45,7 @@ mod plugin;
 mod retry;
 mod sign;
 mod stdio;
+mod supervisor;
 pub mod text;
 mod unfit;
 mod vault;
@@ -55,5 +56,6 @@ pub use plugin::{KeyReference, Plugin, PluginOptions, Preference, Transport};
 pub use sign::{
     DigestSignature, KeyDescription, SignRequest, Signed, Timings, describe_key, sign, sign_described,
 };
+pub use supervisor::Supervision;
 pub use unfit::{InvalidSha256, PinnedSha256, Unfit};
 pub use vault::VaultKey;

@@ -30,6 +30,24 @@ pub const RETRY_PAUSE: Duration = Duration::from_millis(400);
 pub const BUSY_TRIES_MAX: u32 = 10;
 /// See [`BUSY_TRIES_MAX`].
 pub const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// Pause before a process that ended before it was of use is replaced; it doubles with each in a row, and half of it is
+/// random.
+pub const RESTART_PAUSE: Duration = Duration::from_millis(100);
+/// After how many such processes in a row the plugin is given up: with the pauses between them, what is over in a second
+/// has passed.
+pub const CRASHES_MAX: u32 = 5;
+/// For how long; then one more is started. What an operator mends is noticed soon, and a plugin that crashes on every
+/// request costs two starts a minute.
+pub const GIVEN_UP_REST: Duration = Duration::from_secs(30);
+/// A process that lived so long and then ended was of use, even if it signed nothing.
+pub const USEFUL_LIFE: Duration = Duration::from_secs(10);
+/// How many calls with one key, one after the other, may run into their deadline before the process is replaced. One may
+/// be a vault's bad moment, or a person who did not touch the device.
+pub const HANGING_CALLS_OF_KEY_MAX: u32 = 2;
+/// How many calls may do so in the life of a process, whatever the key: each keeps one of the 64 threads there.
+pub const HANGING_CALLS_MAX: u32 = 8;
+/// How long a process may take to say anything after a call ran into its deadline: it asks nobody for that.
+pub const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
 /// Descriptors looked at in a child where the kernel cannot mark all at once (before Linux 5.11): the usual limit of
 /// open files, which whoever starts a host seldom raises, and a millisecond of system calls.
 pub const INHERITED_DESCRIPTORS_MAX: i32 = 1024;

@@ -2,12 +2,11 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prokura_plugin::message::{Command, Metadata, MetadataRequest, PluginConfig, capability};
 use prokura_plugin::{Deadline, ErrorCode, KeyId, KeyRequest, PluginName};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::checks;
@@ -19,6 +18,7 @@ use crate::grpc::Serving;
 use crate::limits::{METADATA_DEADLINE, READY_DEADLINE, SIGN_DEADLINE};
 use crate::retry::with_retries;
 use crate::stdio;
+use crate::supervisor::{Patience, Supervision, Supervisor};
 use crate::unfit::PinnedSha256;
 
 /// Which transport a host wants.
@@ -79,7 +79,7 @@ impl Default for PluginOptions {
 }
 
 /// A key as a plugin knows it: its id and the plugin config, both within the limits of the protocol.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyReference {
     key_id: KeyId,
     plugin_config: PluginConfig,
@@ -113,18 +113,14 @@ impl KeyReference {
 pub struct Plugin(Arc<Inner>);
 
 struct Inner {
-    program: Program,
+    program: Arc<Program>,
     metadata: Metadata,
     metadata_took: Duration,
     deadline: Duration,
     transport: Preference,
-    grpc: Mutex<Grpc>,
-}
-
-enum Grpc {
-    NotStarted,
-    Serving(Arc<Serving>),
-    GivenUp(String),
+    supervisor: Supervisor,
+    /// Why gRPC was given up for stdio.
+    fallback: OnceLock<String>,
 }
 
 /// The way to the plugin that was found open.
@@ -162,6 +158,7 @@ impl Plugin {
     ) -> Result<Self, Error> {
         let environment = Environment::allowed(&options.environment);
         let program = Program { executable, environment, pinned_sha256: options.pinned_sha256 };
+        let program = Arc::new(program);
         let begun = Instant::now();
         let limit = METADATA_DEADLINE.min(options.deadline);
         let request = MetadataRequest { plugin_config: config.clone() };
@@ -179,8 +176,10 @@ impl Plugin {
             metadata_took: begun.elapsed(),
             deadline: options.deadline,
             transport: options.transport,
+            // Half, so that time is left for stdio.
+            supervisor: Supervisor::new(Arc::clone(&program), READY_DEADLINE.min(options.deadline / 2)),
+            fallback: OnceLock::new(),
             program,
-            grpc: Mutex::new(Grpc::NotStarted),
         })))
     }
 
@@ -200,23 +199,24 @@ impl Plugin {
     }
 
     /// Why stdio is used although the plugin announces gRPC, if that is so.
-    pub async fn fallback_reason(&self) -> Option<String> {
-        match &*self.0.grpc.lock().await {
-            Grpc::GivenUp(reason) => Some(reason.clone()),
-            _ => None,
-        }
+    pub fn fallback_reason(&self) -> Option<&str> {
+        self.0.fallback.get().map(String::as_str)
+    }
+
+    /// How the serving process has fared.
+    pub fn supervision(&self) -> Supervision {
+        self.0.supervisor.report()
     }
 
     /// Ends the serving process: closes its stdin, gives it [`crate::limits::STOP_GRACE`] to finish its calls, kills
     /// what is left of its group. Without it, dropping the last clone does the same in the background as long as the
     /// runtime lives, and kills at once when it does not.
     pub async fn close(self) {
-        let grpc = std::mem::replace(&mut *self.0.grpc.lock().await, Grpc::NotStarted);
-        if let Grpc::Serving(serving) = grpc
-            && let Some(serving) = Arc::into_inner(serving)
-        {
-            serving.stop().await;
-        }
+        self.0.supervisor.stop().await;
+    }
+
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.0.supervisor
     }
 
     pub(crate) fn deadline(&self) -> Duration {
@@ -239,7 +239,7 @@ impl Plugin {
         with_retries(deadline, call).await.map_err(|error| with_limit(error, self.0.deadline))
     }
 
-    /// The serving process if gRPC is wanted and works, started now if need be; a dead one is replaced.
+    /// The serving process if gRPC is wanted and works, started now if need be; one that is of no more use is replaced.
     pub(crate) async fn wire(&self) -> Result<Wire, Error> {
         let announced = self.metadata().has(capability::TRANSPORT_GRPC_1);
         match self.0.transport {
@@ -250,24 +250,17 @@ impl Plugin {
             }
             Preference::Auto | Preference::Grpc => {}
         }
-        let mut grpc = self.0.grpc.lock().await;
-        match &*grpc {
-            Grpc::GivenUp(_) => return Ok(Wire::Stdio),
-            Grpc::Serving(serving) if serving.is_alive() => return Ok(Wire::Grpc(Arc::clone(serving))),
-            Grpc::Serving(_) => {
-                tracing::warn!(plugin = %self.name(), "the serving process has ended, starting another")
-            }
-            Grpc::NotStarted => {}
+        if self.0.fallback.get().is_some() {
+            return Ok(Wire::Stdio);
         }
-        match Serving::start(&self.0.program, READY_DEADLINE.min(self.0.deadline / 2)).await {
-            Ok(serving) => {
-                let serving = Arc::new(serving);
-                *grpc = Grpc::Serving(Arc::clone(&serving));
-                Ok(Wire::Grpc(serving))
-            }
-            Err(error) if self.0.transport == Preference::Auto && may_fall_back(&error) => {
+        // A plugin that served once has its process replaced; stdio stands in for one that never did.
+        let may_fall_back = self.0.transport == Preference::Auto && self.supervision().generation == 0;
+        let patience = if may_fall_back { Patience::One } else { Patience::Several };
+        match self.0.supervisor.serving(Instant::now() + self.0.deadline, patience).await {
+            Ok(serving) => Ok(Wire::Grpc(serving)),
+            Err(error) if may_fall_back && stdio_may_do(&error) => {
                 tracing::warn!(plugin = %self.name(), %error, "gRPC does not work, falling back to stdio");
-                *grpc = Grpc::GivenUp(error.to_string());
+                let _ = self.0.fallback.set(error.to_string());
                 Ok(Wire::Stdio)
             }
             Err(error) => Err(error),
@@ -281,7 +274,7 @@ impl Plugin {
 }
 
 /// A vault that refuses would refuse over stdio too, and a wrong PIN would cost another of its tries.
-fn may_fall_back(error: &Error) -> bool {
+fn stdio_may_do(error: &Error) -> bool {
     !matches!(error, Error::Refused { code, .. } if *code != ErrorCode::UnsupportedContractVersion)
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rustix::fs::Access;
 use sha2::Digest as _;
@@ -16,7 +17,7 @@ const OTHERS_WRITABLE: u32 = 0o002;
 const ROOT: u32 = 0;
 
 /// Why a file is not started as a plugin. The text follows the path and ends with who must act.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Unfit {
     /// The file or its directory is a symbolic link: what is checked must be what is started.
     #[error("is a symbolic link; whoever installed the plugin must put the file itself there")]
@@ -82,10 +83,10 @@ pub enum Unfit {
     },
     /// The kernel refuses to start it for another reason, such as a file system mounted `noexec`.
     #[error("cannot be started: {0}; whoever keeps this machine must act")]
-    Refused(io::Error),
+    Refused(Arc<io::Error>),
     /// It cannot be looked at.
     #[error("cannot be read: {0}; whoever keeps this machine must act")]
-    Unreadable(io::Error),
+    Unreadable(Arc<io::Error>),
 }
 
 /// The SHA-256 an executable must have, as 64 hexadecimal digits of either case.
@@ -138,7 +139,7 @@ pub(crate) fn check_installed_file(path: &Path) -> Result<(), Unfit> {
 /// An executable beside our own. Neither its directory nor its group is looked at, and it may belong to the owner of
 /// the directory: whoever may write there may replace the host itself.
 pub(crate) fn check_bundled_file(path: &Path) -> Result<(), Unfit> {
-    let directory = path.parent().map(std::fs::metadata).transpose().map_err(Unfit::Unreadable)?;
+    let directory = path.parent().map(std::fs::metadata).transpose().map_err(unreadable)?;
     let keeper = directory.map_or(ROOT, |directory| directory.uid());
     check_file(path, OTHERS_WRITABLE, &[own_user(), ROOT, keeper])
 }
@@ -146,12 +147,12 @@ pub(crate) fn check_bundled_file(path: &Path) -> Result<(), Unfit> {
 /// Compares the bytes of the file with the pin. The file is not locked: [`check_directory`] has made sure that only
 /// its owner could change it meanwhile.
 pub(crate) fn check_sha256(path: &Path, expected: PinnedSha256) -> Result<(), Unfit> {
-    let file = File::open(path).map_err(Unfit::Unreadable)?;
+    let file = File::open(path).map_err(unreadable)?;
     let mut file = file.take(EXECUTABLE_BYTES_MAX);
     let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let length = file.read(&mut buffer).map_err(Unfit::Unreadable)?;
+        let length = file.read(&mut buffer).map_err(unreadable)?;
         if length == 0 {
             break;
         }
@@ -171,7 +172,7 @@ pub(crate) fn start_refusal(path: &Path, error: io::Error) -> Result<Unfit, io::
         Some(Errno::NOEXEC) => Ok(Unfit::WrongArchitecture { found: kind_of(path) }),
         Some(Errno::NOENT) => Ok(Unfit::NoInterpreter),
         Some(Errno::ACCESS | Errno::PERM | Errno::TXTBSY | Errno::ISDIR | Errno::LOOP | Errno::LIBBAD) => {
-            Ok(Unfit::Refused(error))
+            Ok(Unfit::Refused(error.into()))
         }
         _ => Err(error),
     }
@@ -188,8 +189,12 @@ fn check_file(path: &Path, writable: u32, owners: &[u32]) -> Result<(), Unfit> {
     rustix::fs::access(path, Access::EXEC_OK).map_err(not_executable)
 }
 
+fn unreadable(error: io::Error) -> Unfit {
+    Unfit::Unreadable(error.into())
+}
+
 fn look(path: &Path) -> Result<Metadata, Unfit> {
-    let found = std::fs::symlink_metadata(path).map_err(Unfit::Unreadable)?;
+    let found = std::fs::symlink_metadata(path).map_err(unreadable)?;
     if found.is_symlink() {
         return Err(Unfit::Symlink);
     }

@@ -36,19 +36,31 @@ async fn stdio_stands_in_for_a_plugin_that_does_not_serve() {
     let plugin = start(&house, serve, Preference::Auto).await;
     describe(&plugin).await.unwrap();
     describe(&plugin).await.unwrap();
-    let reason = plugin.fallback_reason().await.unwrap();
+    let reason = plugin.fallback_reason().unwrap();
     assert!(reason.contains("exit status 1 during serve") && reason.contains("no such command"), "{reason}");
     assert_eq!(fs::read_to_string(house.path("starts")).unwrap().lines().count(), 1);
 }
 
 #[tokio::test]
 async fn a_plugin_that_dies_or_refuses_at_the_start_is_told_so() {
-    let error = refused("echo 'cannot open the token' >&2; kill -TERM $$").await;
-    assert!(matches!(&error, Error::Died { call: "serve", .. }), "{error}");
-    assert!(
-        error.to_string().contains("signal 15 (SIGTERM)")
-            && error.to_string().contains("cannot open the token")
-    );
+    let house = House::new();
+    let serve = r#"echo >>"$traces/starts"; echo 'cannot open the token' >&2; kill -TERM $$"#;
+    let plugin = start(&house, serve, Preference::Grpc).await;
+    let begun = std::time::Instant::now();
+    let error = describe(&plugin).await.unwrap_err();
+    let Error::GivenUp { processes: 5, last, .. } = &error else { panic!("{error}") };
+    assert!(matches!(&**last, Error::Died { call: "serve", .. }), "{error}");
+    for words in
+        ["was started 5 times", "signal 15 (SIGTERM)", "cannot open the token", "its author must act"]
+    {
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    // Half of 100 + 200 + 400 + 800 ms at least.
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(750), "{:?}", begun.elapsed());
+    // Given up: nobody starts a sixth at once.
+    assert!(matches!(describe(&plugin).await, Err(Error::GivenUp { processes: 5, .. })));
+    assert_eq!(fs::read_to_string(house.path("starts")).unwrap().lines().count(), 5);
+    assert_eq!(plugin.supervision().generation, 0);
     let error =
         refused(r#"echo '{"errorCode":"ACCESS_DENIED","errorMessage":"no token"}' >&2; exit 1"#).await;
     assert!(matches!(&error, Error::Refused { code: ErrorCode::AccessDenied, .. }), "{error}");
@@ -103,7 +115,7 @@ async fn waiting_for_a_plugin_that_never_gets_ready_leaves_time_for_stdio() {
     let deadline = std::time::Duration::from_secs(2);
     let plugin = house.start(PluginOptions { deadline, ..options() }).await.unwrap();
     describe(&plugin).await.unwrap();
-    let reason = plugin.fallback_reason().await.unwrap();
+    let reason = plugin.fallback_reason().unwrap();
     assert!(reason.contains("no answer to serve within 1 s"), "{reason}");
 }
 

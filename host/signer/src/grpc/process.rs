@@ -25,7 +25,8 @@ use crate::limits::{
 };
 use crate::text::{cleaned_bytes, excerpt};
 
-const SERVE: &str = "serve";
+/// Name of the command in errors.
+pub(crate) const SERVE: &str = "serve";
 const READY_LINE: &[u8] = b"ready prokura.plugin.v1\n";
 const SOCKET_NAME: &str = "plugin.sock";
 /// How long after its connection broke the end of a process is waited for.
@@ -76,16 +77,31 @@ impl Process {
     pub(super) async fn died(&self, plugin: &PluginName, call: &'static str) -> Option<Error> {
         let exited = async {
             loop {
-                if let Some(status) = self.exit_name() {
-                    return status;
+                if self.exit_name().is_some() {
+                    return;
                 }
                 tokio::time::sleep(EXIT_POLL).await;
             }
         };
-        let status = timeout(EXIT_GRACE, exited).await.ok()?;
+        timeout(EXIT_GRACE, exited).await.ok()?;
         // What it wrote last may still be in the pipe.
         tokio::time::sleep(EXIT_POLL).await;
-        Some(Error::Died { plugin: plugin.clone(), call, status, stderr: cleaned_bytes(&self.written()) })
+        Some(self.death(plugin, call))
+    }
+
+    /// The error that says how the process died, as far as it can be seen now.
+    pub(super) fn death(&self, plugin: &PluginName, call: &'static str) -> Error {
+        let status = self.exit_name().unwrap_or_else(|| "an unknown status".to_owned());
+        Error::Died { plugin: plugin.clone(), call, status, stderr: cleaned_bytes(&self.written()) }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.group.id().as_raw_pid().unsigned_abs()
+    }
+
+    /// Kills the process and its group.
+    pub(super) fn kill(&self) {
+        self.group.kill();
     }
 
     /// Closes stdin and waits for the process to end by itself; then ends its group.
@@ -111,7 +127,11 @@ fn check_socket_path(plugin: &PluginName, socket: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let what = "TMPDIR is so long that no socket fits into it; shorten it";
-    Err(Error::System { plugin: plugin.clone(), what, source: io::ErrorKind::InvalidFilename.into() })
+    Err(Error::System {
+        plugin: plugin.clone(),
+        what,
+        source: Arc::new(io::ErrorKind::InvalidFilename.into()),
+    })
 }
 
 /// What is on stdout up to the first newline, the end of the output or of the process, or the limit.

@@ -11,6 +11,9 @@ use crate::checks::{Refusal, refusal_with};
 use crate::error::{Error, Violation};
 use crate::text::cleaned;
 
+/// The rule of what is no gRPC.
+pub(super) const BROKEN: &str = "GRPC-6";
+
 /// Made by our side of the connection, not by the plugin.
 fn is_local(status: &Status) -> bool {
     status.details().is_empty() && std::error::Error::source(status).is_some()
@@ -54,7 +57,12 @@ pub(super) fn broken(plugin: &PluginName, call: &'static str, status: &Status) -
     }
     let found = cleaned(&format!("{:?}: {}", status.code(), status.message()));
     let expected = format!("an answer of at most {GRPC_MESSAGE_BYTES_MAX} bytes or an error of the protocol");
-    Violation::new("GRPC-6", format!("the call failed with {found:?}, expected {expected}")).by(plugin, call)
+    Violation::new(BROKEN, format!("the call failed with {found:?}, expected {expected}")).by(plugin, call)
+}
+
+/// Whether the way to the process is lost, rather than that one answer was no good.
+pub(super) fn is_lost_connection(status: &Status) -> bool {
+    is_local(status) && status.code() != Code::OutOfRange
 }
 
 fn with_details(status: &Status) -> Option<Refusal> {

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::{KeyDescription, Prepared, Signed, Timings};
 use crate::checks::{self, GeneratedSignature};
 use crate::error::Error;
-use crate::grpc::{DESCRIBE_KEY, SIGN_DIGEST, Serving};
+use crate::grpc::{DESCRIBE_KEY, SIGN_DIGEST};
 use crate::plugin::{KeyReference, Plugin, Wire, with_limit};
-use crate::retry::with_retries;
+use crate::supervisor::Order;
 
 /// A signature over a digest. Not verified: there is no certificate to verify it with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +43,9 @@ impl Plugin {
     ) -> Result<DigestSignature, Error> {
         match self.wire().await? {
             Wire::Stdio => Err(self.incapable(capability::TRANSPORT_GRPC_1, "signing a digest takes")),
-            Wire::Grpc(serving) => {
-                sign_digest(self, &serving, key, spec, digest, Instant::now() + self.deadline()).await
+            Wire::Grpc(_) => {
+                let order = Order { key, spec, digest, described: None };
+                sign_digest(self, &order, Instant::now() + self.deadline()).await
             }
         }
     }
@@ -79,7 +80,7 @@ pub(super) async fn sign(
             .map_err(|error| Error::InvalidRequest(error.to_string()))?;
     let (envelope, key_version, vault_request_id) = match &wire {
         Wire::Stdio => (sign_stdio(plugin, key, unsigned, deadline).await?, None, None),
-        Wire::Grpc(serving) => sign_grpc(plugin, serving, key, unsigned, &description, deadline).await?,
+        Wire::Grpc(_) => sign_grpc(plugin, key, unsigned, &description, deadline).await?,
     };
     let timings = Timings {
         start: started - begun,
@@ -108,9 +109,10 @@ pub(super) async fn describe(
             let key_spec = plugin.command(Command::DescribeKey, &request, deadline, read).await?;
             Ok(KeyDescription { key_spec, public_key: None, chain: None, details: KeyDetails::default() })
         }
-        Wire::Grpc(serving) => with_retries(deadline, |left| serving.describe_key(key, left))
-            .await
-            .map_err(|error| with_limit(error, plugin.deadline())),
+        Wire::Grpc(_) => {
+            let described = plugin.supervisor().describe_key(key, deadline).await;
+            described.map_err(|error| with_limit(error, plugin.deadline()))
+        }
     }
 }
 
@@ -145,20 +147,14 @@ async fn sign_stdio(
 
 async fn sign_grpc(
     plugin: &Plugin,
-    serving: &Serving,
     key: &KeyReference,
     unsigned: Unsigned,
     description: &KeyDescription,
     deadline: Instant,
 ) -> Result<(Envelope, Option<String>, Option<String>), Error> {
-    let spec = unsigned.key_spec();
-    let digest = unsigned.digest();
-    // SPEC ERR-7: nobody is asked twice for a PIN or a touch.
-    let mut made = if description.details.may_repeat() {
-        sign_digest(plugin, serving, key, spec, &digest, deadline).await?
-    } else {
-        sign_once(plugin, serving, key, spec, &digest, deadline).await?
-    };
+    let (spec, digest) = (unsigned.key_spec(), unsigned.digest());
+    let described = description.public_key.as_ref();
+    let mut made = sign_digest(plugin, &Order { key, spec, digest: &digest, described }, deadline).await?;
     let (version, request_id) = (made.key_version.take(), made.vault_request_id.take());
     let signature = by_described_key(plugin.name(), key, description, made)?;
     let none = CertificateChain::default();
@@ -182,27 +178,11 @@ fn by_described_key(
 
 async fn sign_digest(
     plugin: &Plugin,
-    serving: &Serving,
-    key: &KeyReference,
-    spec: KeySpec,
-    digest: &Digest,
+    order: &Order<'_>,
     deadline: Instant,
 ) -> Result<DigestSignature, Error> {
-    with_retries(deadline, |left| serving.sign_digest(key, spec, digest, left))
-        .await
-        .map_err(|error| with_limit(error, plugin.deadline()))
-}
-
-async fn sign_once(
-    plugin: &Plugin,
-    serving: &Serving,
-    key: &KeyReference,
-    spec: KeySpec,
-    digest: &Digest,
-    deadline: Instant,
-) -> Result<DigestSignature, Error> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    serving.sign_digest(key, spec, digest, left).await.map_err(|error| with_limit(error, plugin.deadline()))
+    let signed = plugin.supervisor().sign_digest(order, deadline).await;
+    signed.map_err(|error| with_limit(error, plugin.deadline()))
 }
 
 fn finish(
