@@ -1,0 +1,378 @@
+//! What AWS's refusals mean: its error codes in terms of the contract's six, with who must act and how.
+//!
+//! Sources: "Common errors" and the errors of each operation in the API references of KMS, ACM, Private CA, Secrets
+//! Manager and S3.
+
+use aws_sdk_kms::config::http::HttpResponse;
+use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::operation::RequestId as _;
+use prokura_plugin::{Error, ErrorCode, Scope};
+
+use crate::limits::SHOWN_CHARS_MAX;
+use crate::vault::Session;
+use crate::vault::attempts::Seen;
+
+/// What is being attempted, for messages and for the permission it takes.
+pub(crate) struct Doing<'a> {
+    /// In the form "sign with key x".
+    pub(crate) what: String,
+    /// The IAM action, such as `kms:Sign`.
+    pub(crate) action: &'static str,
+    /// On which resource, an ARN where it is known.
+    pub(crate) resource: &'a str,
+}
+
+/// One kind of refusal.
+struct Row {
+    /// AWS's codes.
+    codes: &'static [&'static str],
+    code: ErrorCode,
+    scope: Scope,
+    /// Whether the same request may succeed without anybody acting.
+    retryable: bool,
+    /// Who must act and how; `{action}`, `{resource}` and `{region}` are filled in.
+    advice: &'static str,
+}
+
+const ACCESS_DENIED: &str = "whoever administers IAM must allow {action} on {resource} for this identity, in its policy, \
+    in the key policy or resource policy, or by a grant";
+
+const TABLE: &[Row] = &[
+    Row {
+        codes: &["AccessDeniedException", "AccessDenied", "NotAuthorizedException"],
+        code: ErrorCode::AccessDenied,
+        scope: Scope::Key,
+        retryable: false,
+        advice: ACCESS_DENIED,
+    },
+    Row {
+        codes: &["ExpiredTokenException", "ExpiredToken", "TokenRefreshRequired", "RequestExpired"],
+        code: ErrorCode::AccessDenied,
+        scope: Scope::Session,
+        retryable: false,
+        advice: "the credentials have expired; whoever started this must fetch new ones (aws sso login, or a new token)",
+    },
+    Row {
+        codes: &[
+            "UnrecognizedClientException",
+            "InvalidClientTokenId",
+            "InvalidAccessKeyId",
+            "InvalidToken",
+            "InvalidSignatureException",
+            "SignatureDoesNotMatch",
+            "IncompleteSignature",
+            "IncompleteSignatureException",
+            "MissingAuthenticationToken",
+            "MissingAuthenticationTokenException",
+            "OptInRequired",
+        ],
+        code: ErrorCode::AccessDenied,
+        scope: Scope::Session,
+        retryable: false,
+        advice: "AWS does not accept the credentials; whoever configured them must check access key, secret key, session \
+            token and the clock of this machine",
+    },
+    Row {
+        codes: &["NotFoundException"],
+        code: ErrorCode::ValidationError,
+        scope: Scope::Key,
+        retryable: false,
+        advice: "there is no such key or alias in region {region} of that account; check key id and region (aws kms \
+            list-aliases --region {region})",
+    },
+    Row {
+        codes: &["DisabledException"],
+        code: ErrorCode::ValidationError,
+        scope: Scope::Key,
+        retryable: false,
+        advice: "the key is disabled; its administrator can enable it: aws kms enable-key --region {region} --key-id \
+            {resource}",
+    },
+    Row {
+        codes: &["KMSInvalidStateException"],
+        code: ErrorCode::ValidationError,
+        scope: Scope::Key,
+        retryable: false,
+        advice: "the state of the key does not let it sign; if it is pending deletion its administrator can bring it back: \
+            aws kms cancel-key-deletion --region {region} --key-id {resource}, then aws kms enable-key",
+    },
+    Row {
+        codes: &["InvalidKeyUsageException", "UnsupportedOperationException"],
+        code: ErrorCode::ValidationError,
+        scope: Scope::Key,
+        retryable: false,
+        advice: "the key cannot sign for Notary and its usage cannot be changed; use one made with --key-usage SIGN_VERIFY \
+            and --key-spec RSA_2048, RSA_3072, RSA_4096, ECC_NIST_P256, ECC_NIST_P384 or ECC_NIST_P521",
+    },
+    Row {
+        codes: &["InvalidGrantTokenException"],
+        code: ErrorCode::ValidationError,
+        scope: Scope::Key,
+        retryable: false,
+        advice: "correct plugin config \"grant_tokens\", or remove it once the grant is some minutes old",
+    },
+    Row {
+        codes: &["AlreadyExistsException"],
+        code: ErrorCode::ValidationError,
+        scope: Scope::Request,
+        retryable: false,
+        advice: "choose another name",
+    },
+    Row {
+        codes: &[
+            "ThrottlingException",
+            "Throttling",
+            "TooManyRequestsException",
+            "SlowDown",
+            "RequestLimitExceeded",
+        ],
+        code: ErrorCode::Throttled,
+        scope: Scope::Vault,
+        retryable: true,
+        advice: "the account's request quota in region {region} is used up; a retry may help, or a higher quota (Service \
+            Quotas, AWS Key Management Service)",
+    },
+    Row {
+        codes: &["LimitExceededException"],
+        code: ErrorCode::Error,
+        scope: Scope::Vault,
+        retryable: false,
+        advice: "a resource quota of the account is used up; its administrator must raise it",
+    },
+    Row {
+        codes: &["DependencyTimeoutException"],
+        code: ErrorCode::Timeout,
+        scope: Scope::Vault,
+        retryable: true,
+        advice: "AWS could not finish in time; a retry may help",
+    },
+    Row {
+        codes: &[
+            "KMSInternalException",
+            "KeyUnavailableException",
+            "InternalFailure",
+            "InternalError",
+            "InternalServiceError",
+            "ServiceUnavailable",
+        ],
+        code: ErrorCode::Error,
+        scope: Scope::Vault,
+        retryable: true,
+        advice: "AWS failed; a retry may help, and https://health.aws.amazon.com tells of larger trouble",
+    },
+    Row {
+        codes: &["ResourceNotFoundException", "NoSuchKey", "NoSuchBucket"],
+        code: ErrorCode::ValidationError,
+        scope: Scope::Key,
+        retryable: false,
+        advice: "plugin config \"certificate\" names something that is not there; check the name and its region",
+    },
+    Row {
+        codes: &["PermanentRedirect", "AuthorizationHeaderMalformed"],
+        code: ErrorCode::ValidationError,
+        scope: Scope::Key,
+        retryable: false,
+        advice: "the bucket is in another region; add ?region=REGION to plugin config \"certificate\"",
+    },
+    Row {
+        codes: &["RequestInProgressException"],
+        code: ErrorCode::Error,
+        scope: Scope::Key,
+        retryable: true,
+        advice: "the certificate is not issued yet; try again once it is",
+    },
+    Row {
+        codes: &["DecryptionFailure"],
+        code: ErrorCode::AccessDenied,
+        scope: Scope::Key,
+        retryable: false,
+        advice: "the secret is encrypted with a key that this identity may not use; allow kms:Decrypt on that key",
+    },
+];
+
+/// What to make of a code that is not in the table: 5xx is AWS's own trouble, all else the caller's.
+const UNKNOWN: Row = Row {
+    codes: &[],
+    code: ErrorCode::Error,
+    scope: Scope::Request,
+    retryable: false,
+    advice: "AWS's documentation of {action} explains this code",
+};
+const UNKNOWN_SERVER: Row =
+    Row { scope: Scope::Vault, retryable: true, advice: "a retry may help", ..UNKNOWN };
+
+/// Turns a failed call into an error.
+pub(crate) fn refused<E>(doing: &Doing<'_>, session: &Session, error: &SdkError<E, HttpResponse>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let what = &doing.what;
+    let id = error.request_id().map(str::to_owned);
+    let refusal = match error {
+        SdkError::ServiceError(refusal) => return service_error(doing, session, refusal.err(), error, id),
+        SdkError::TimeoutError(_) => Error::timeout(format!(
+            "cannot {what}: AWS did not answer in region {}; a retry may help",
+            session.region()
+        ))
+        .with_scope(Scope::Vault),
+        SdkError::ResponseError(_) => Error::internal(format!(
+            "cannot {what}: AWS's answer cannot be read ({}); something on the way to AWS may have changed or cut it, a \
+             retry may help",
+            innermost(error)
+        ))
+        .with_scope(Scope::Vault)
+        .retryable(true),
+        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(connector) if !connector.is_user() && (connector.is_io() || connector.is_timeout()) => {
+                unreachable(what, session, error)
+            }
+            _ => no_credentials(what, session, error),
+        },
+        _ => no_credentials(what, session, error),
+    };
+    match id {
+        Some(id) => refusal.request_id(id),
+        None => refusal,
+    }
+}
+
+fn service_error<E>(
+    doing: &Doing<'_>,
+    session: &Session,
+    refusal: &E,
+    error: &SdkError<E, HttpResponse>,
+    id: Option<String>,
+) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let name = shown(refusal.code().unwrap_or("no code"));
+    let status = error.raw_response().map_or(0, |r| r.status().as_u16());
+    let row = TABLE.iter().find(|row| row.codes.contains(&name.as_str()));
+    let row = row.unwrap_or(if status >= 500 { &UNKNOWN_SERVER } else { &UNKNOWN });
+    let said = refusal.message().map(|m| format!(" ({})", shown(m))).unwrap_or_default();
+    let advice = row
+        .advice
+        .replace("{action}", doing.action)
+        .replace("{resource}", doing.resource)
+        .replace("{region}", session.region());
+    let logged = id.as_ref().map(|id| format!(" [request {}]", shown(id))).unwrap_or_default();
+    let message = format!("cannot {}: {} answered {name}{said}: {advice}{logged}", doing.what, doing.action);
+    let error = Error::new(row.code, message).with_scope(row.scope).retryable(row.retryable).vault_code(name);
+    match id {
+        Some(id) => error.request_id(id),
+        None => error,
+    }
+}
+
+/// Time ran out, in one attempt or between several.
+pub(crate) fn out_of_time(doing: &Doing<'_>, seen: &Seen) -> Error {
+    let what = &doing.what;
+    let tries = seen.count;
+    let Some(code) = &seen.code else {
+        return Error::timeout(format!(
+            "cannot {what}: AWS did not answer {} before the deadline; a retry may help",
+            doing.action
+        ))
+        .with_scope(Scope::Vault);
+    };
+    let row = TABLE.iter().find(|row| row.codes.contains(&code.as_str())).unwrap_or(&UNKNOWN_SERVER);
+    let kind = if row.code == ErrorCode::Throttled { ErrorCode::Throttled } else { ErrorCode::Timeout };
+    let error = Error::new(
+        kind,
+        format!(
+            "cannot {what}: the deadline passed while {} answered {code}, {tries} times so far",
+            doing.action
+        ),
+    )
+    .with_scope(Scope::Vault)
+    .retryable(true)
+    .vault_code(code);
+    match &seen.request_id {
+        Some(id) => error.request_id(id),
+        None => error,
+    }
+}
+
+fn unreachable<E>(what: &str, session: &Session, error: &SdkError<E, HttpResponse>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    Error::internal(format!(
+        "cannot {what}: AWS cannot be reached in region {} ({}); check network, proxy (HTTPS_PROXY), endpoint and region; \
+         a retry may help",
+        session.region(),
+        innermost(error)
+    ))
+    .with_scope(Scope::Vault)
+    .retryable(true)
+}
+
+fn no_credentials<E>(what: &str, session: &Session, error: &SdkError<E, HttpResponse>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let source =
+        session.credential_source().map(|s| format!(" of source {}", s.as_str())).unwrap_or_default();
+    Error::access_denied(format!(
+        "cannot {what}: no usable AWS credentials{source} ({}); whoever runs this must provide some, for instance \
+         AWS_PROFILE, AWS_ACCESS_KEY_ID or a role, or fix the source with --plugin-config credentials=SOURCE",
+        innermost(error)
+    ))
+    .with_scope(Scope::Session)
+}
+
+/// The innermost cause: what wraps it only says that there was one.
+fn innermost<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: std::error::Error + 'static,
+{
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let text = cause.to_string();
+    shown(&if text.is_empty() { DisplayErrorContext(error).to_string() } else { text })
+}
+
+/// A text from outside, cut and without control characters.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_code_stands_in_the_table_twice() {
+        let codes: Vec<&str> = TABLE.iter().flat_map(|row| row.codes).copied().collect();
+        let unique: BTreeSet<&str> = codes.iter().copied().collect();
+        assert_eq!(codes.len(), unique.len());
+    }
+
+    #[test]
+    fn only_what_passes_by_itself_is_retried() {
+        let retried: Vec<&str> =
+            TABLE.iter().filter(|row| row.retryable).flat_map(|row| row.codes).copied().collect();
+        assert!(retried.contains(&"ThrottlingException") && retried.contains(&"KMSInternalException"));
+        for final_code in
+            ["AccessDeniedException", "DisabledException", "NotFoundException", "ExpiredTokenException"]
+        {
+            assert!(!retried.contains(&final_code), "{final_code}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_passed_while_throttled_is_called_so() {
+        let doing = Doing { what: "sign with key k".to_owned(), action: "kms:Sign", resource: "k" };
+        let seen =
+            Seen { count: 4, code: Some("ThrottlingException".to_owned()), request_id: Some("r".to_owned()) };
+        let error = out_of_time(&doing, &seen);
+        assert_eq!((error.code, error.request_id.as_deref()), (ErrorCode::Throttled, Some("r")));
+        assert!(error.message.contains("ThrottlingException, 4 times so far"), "{error}");
+        assert_eq!(out_of_time(&doing, &Seen::default()).code, ErrorCode::Timeout);
+    }
+}
