@@ -238,6 +238,15 @@ pub enum Error {
         signed: KeySpec,
     },
 
+    /// The key's certificates make no chain to a root. Whoever configured the key must act. Retry: no.
+    #[error("the certificate chain of key {key_id:?} cannot be completed: {reason}")]
+    Chain {
+        /// Which key.
+        key_id: String,
+        /// What is missing, and where to put it.
+        reason: String,
+    },
+
     /// What the plugin signed makes no valid envelope. Who must act: see [`Error::blame`]. Retry: no.
     #[error("with what plugin {plugin} returned from {call} no valid envelope can be made: {source}{}", envelope_advice(source.blame()))]
     Envelope {
@@ -269,7 +278,9 @@ impl Error {
     /// Who must act.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::InvalidName(_) | Self::Incapable { .. } | Self::InvalidRequest(_) => Blame::User,
+            Self::InvalidName(_) | Self::Incapable { .. } | Self::InvalidRequest(_) | Self::Chain { .. } => {
+                Blame::User
+            }
             Self::NotInstalled { .. }
             | Self::UnreadableDirectory { .. }
             | Self::NotRunnable { .. }

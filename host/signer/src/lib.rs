@@ -34,6 +34,7 @@
 //! # Ok(()) }
 //! ```
 
+mod chain;
 pub mod checks;
 mod child;
 mod directory;
@@ -50,6 +51,7 @@ pub mod text;
 mod unfit;
 mod vault;
 
+pub use chain::{FetchIssuer, Fetched};
 pub use directory::{Executable, Listed, Origin, PluginDirectory};
 pub use error::{Blame, Error, Hints, Stream, Violation};
 pub use plugin::{KeyReference, Plugin, PluginOptions, Preference, Transport};

@@ -86,3 +86,5 @@ pub const METADATA_ENTRIES_MAX: usize = 64;
 pub const SIGNING_TIME_SKEW: Duration = Duration::from_secs(15 * 60);
 /// How far the expiry in a plugin's envelope may be from what was asked for: rounding to whole seconds at both ends.
 pub const EXPIRY_SKEW_SECONDS: i64 = 2;
+/// Most issuers fetched from the network for one chain: chains have two to four certificates.
+pub const ISSUERS_FETCHED_MAX: usize = 4;

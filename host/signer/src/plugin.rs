@@ -9,6 +9,7 @@ use prokura_plugin::message::{Command, Metadata, MetadataRequest, PluginConfig, 
 use prokura_plugin::{Deadline, ErrorCode, KeyId, KeyRequest, PluginName};
 use tokio::time::Instant;
 
+use crate::chain::FetchIssuer;
 use crate::checks;
 use crate::child::{self, Program};
 use crate::directory::Executable;
@@ -62,12 +63,20 @@ pub struct PluginOptions {
     pub transport: Preference,
     /// The SHA-256 the executable must have, compared before each start of a process.
     pub pinned_sha256: Option<PinnedSha256>,
+    /// Fetches missing issuers from the URLs that certificates name; `None`: they are not fetched.
+    pub fetch_issuers: Option<Arc<dyn FetchIssuer>>,
 }
 
 impl PluginOptions {
-    /// The defaults: [`SIGN_DEADLINE`], [`Preference::Auto`], nothing pinned.
+    /// The defaults: [`SIGN_DEADLINE`], [`Preference::Auto`], nothing pinned, nothing fetched.
     pub const fn new(environment: Vec<(OsString, OsString)>) -> Self {
-        Self { environment, deadline: SIGN_DEADLINE, transport: Preference::Auto, pinned_sha256: None }
+        Self {
+            environment,
+            deadline: SIGN_DEADLINE,
+            transport: Preference::Auto,
+            pinned_sha256: None,
+            fetch_issuers: None,
+        }
     }
 }
 
@@ -121,6 +130,7 @@ struct Inner {
     supervisor: Supervisor,
     /// Why gRPC was given up for stdio.
     fallback: OnceLock<String>,
+    fetch_issuers: Option<Arc<dyn FetchIssuer>>,
 }
 
 /// The way to the plugin that was found open.
@@ -179,6 +189,7 @@ impl Plugin {
             // Half, so that time is left for stdio.
             supervisor: Supervisor::new(Arc::clone(&program), READY_DEADLINE.min(options.deadline / 2)),
             fallback: OnceLock::new(),
+            fetch_issuers: options.fetch_issuers,
             program,
         })))
     }
@@ -221,6 +232,10 @@ impl Plugin {
 
     pub(crate) fn deadline(&self) -> Duration {
         self.0.deadline
+    }
+
+    pub(crate) fn fetch_issuers(&self) -> Option<&Arc<dyn FetchIssuer>> {
+        self.0.fetch_issuers.as_ref()
     }
 
     pub(crate) fn metadata_took(&self) -> Duration {

@@ -58,7 +58,7 @@ pub fn resolve(key: &PublicKey, candidates: &[Certificate], at: Timestamp) -> Re
     let leaves = best_first(candidates.iter().filter(|c| c.public_key().is_ok_and(|k| k == *key)), at);
     let mut search = Search { candidates, at, steps: 0, longest: Vec::new() };
     for leaf in leaves {
-        if let Some(chain) = search.to_the_root(vec![leaf]) {
+        if let Some(chain) = search.reach_root(vec![leaf]) {
             return Ok(Resolved { chain: owned(&chain), missing: None });
         }
     }
@@ -78,7 +78,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn to_the_root(&mut self, chain: Vec<&'a Certificate>) -> Option<Vec<&'a Certificate>> {
+    fn reach_root(&mut self, chain: Vec<&'a Certificate>) -> Option<Vec<&'a Certificate>> {
         let last = *chain.last()?;
         if last.is_self_signed() {
             return Some(chain);
@@ -99,7 +99,7 @@ impl<'a> Search<'a> {
             let is_new = !chain.iter().any(|c| c.der() == issuer.der());
             if is_new && last.verify_signed_by(issuer).is_ok() {
                 let longer = chain.iter().copied().chain([issuer]).collect();
-                if let Some(whole) = self.to_the_root(longer) {
+                if let Some(whole) = self.reach_root(longer) {
                     return Some(whole);
                 }
             }

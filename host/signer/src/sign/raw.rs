@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use prokura_envelope::certificate::Certificate;
 use prokura_envelope::{Envelope, Unsigned};
 use prokura_plugin::message::{
     Base64, CONTRACT_VERSION, Command, DescribeKeyRequest, GenerateSignatureRequest, capability,
@@ -10,6 +11,7 @@ use prokura_plugin::{CertificateChain, Digest, KeyDetails, KeySpec, PluginName, 
 use tokio::time::Instant;
 
 use super::{KeyDescription, Prepared, Signed, Timings};
+use crate::chain;
 use crate::checks::{self, GeneratedSignature};
 use crate::error::Error;
 use crate::grpc::{DESCRIBE_KEY, SIGN_DIGEST};
@@ -74,13 +76,15 @@ pub(super) async fn sign(
         Some(before) => same_spec(plugin, key, &before, describe(plugin, &wire, key, deadline).await?)?,
         None => describe(plugin, &wire, key, deadline).await?,
     };
+    // The chain comes before the signature: a key is not used for an envelope that cannot be made.
+    let chain = known_chain(plugin, key, &description, prepared).await?;
     let described_at = Instant::now();
     let unsigned =
         Unsigned::new(prepared.format, &prepared.payload, prepared.attributes()?, description.key_spec)
             .map_err(|error| Error::InvalidRequest(error.to_string()))?;
     let (envelope, key_version, vault_request_id) = match &wire {
-        Wire::Stdio => (sign_stdio(plugin, key, unsigned, deadline).await?, None, None),
-        Wire::Grpc(_) => sign_grpc(plugin, key, unsigned, &description, deadline).await?,
+        Wire::Stdio => (sign_stdio(plugin, key, unsigned, prepared, deadline).await?, None, None),
+        Wire::Grpc(_) => sign_grpc(plugin, key, unsigned, &description, &chain, deadline).await?,
     };
     let timings = Timings {
         start: started - begun,
@@ -120,6 +124,7 @@ async fn sign_stdio(
     plugin: &Plugin,
     key: &KeyReference,
     unsigned: Unsigned,
+    prepared: &Prepared,
     deadline: Instant,
 ) -> Result<Envelope, Error> {
     let spec = unsigned.key_spec();
@@ -142,7 +147,40 @@ async fn sign_stdio(
             let calls = (Command::DescribeKey.as_str(), call.as_str());
             key_changed(plugin.name(), key, calls, spec, other)
         })?;
+    let chain = rest_of_chain(plugin, key, chain, prepared).await;
     finish(plugin, call.as_str(), unsigned, signature, &chain)
+}
+
+/// Over gRPC the vault's certificates are known before the signature; over stdio there is nothing yet.
+async fn known_chain(
+    plugin: &Plugin,
+    key: &KeyReference,
+    description: &KeyDescription,
+    prepared: &Prepared,
+) -> Result<CertificateChain, Error> {
+    match (&description.public_key, &description.chain) {
+        (Some(public_key), Some(held)) => {
+            chain::completed(key, public_key, held, plugin.fetch_issuers(), prepared.signing_time).await
+        }
+        _ => Ok(CertificateChain::default()),
+    }
+}
+
+/// A plugin of contract 1.0 returns the whole chain. One that ends early is continued if more is at hand; what it
+/// returned is judged as it is otherwise.
+async fn rest_of_chain(
+    plugin: &Plugin,
+    key: &KeyReference,
+    held: CertificateChain,
+    prepared: &Prepared,
+) -> CertificateChain {
+    let parse = |der: &Vec<u8>| Certificate::from_der(der).ok();
+    let ends_early = held.certificates().last().and_then(parse).is_some_and(|last| !last.is_self_signed());
+    let leaf_key = held.certificates().first().and_then(parse).and_then(|leaf| leaf.public_key().ok());
+    let Some(leaf_key) = leaf_key.filter(|_| ends_early) else { return held };
+    let completed =
+        chain::completed(key, &leaf_key, &held, plugin.fetch_issuers(), prepared.signing_time).await;
+    completed.unwrap_or(held)
 }
 
 async fn sign_grpc(
@@ -150,6 +188,7 @@ async fn sign_grpc(
     key: &KeyReference,
     unsigned: Unsigned,
     description: &KeyDescription,
+    chain: &CertificateChain,
     deadline: Instant,
 ) -> Result<(Envelope, Option<String>, Option<String>), Error> {
     let (spec, digest) = (unsigned.key_spec(), unsigned.digest());
@@ -157,8 +196,6 @@ async fn sign_grpc(
     let mut made = sign_digest(plugin, &Order { key, spec, digest: &digest, described }, deadline).await?;
     let (version, request_id) = (made.key_version.take(), made.vault_request_id.take());
     let signature = by_described_key(plugin.name(), key, description, made)?;
-    let none = CertificateChain::default();
-    let chain = description.chain.as_ref().unwrap_or(&none);
     Ok((finish(plugin, SIGN_DIGEST, unsigned, signature, chain)?, version, request_id))
 }
 
