@@ -164,7 +164,8 @@ impl From<prokura_signer::Error> for Failure {
         let exit = match &error {
             // The vault was too slow or too busy: nobody said no.
             Error::Refused { .. } if error.may_retry() => Exit::Infrastructure,
-            Error::Refused { .. } | Error::Malformed { .. } | Error::Envelope { .. } => Exit::Refused,
+            Error::Refused { .. } | Error::Malformed { .. } => Exit::Refused,
+            Error::Envelope { .. } | Error::Chain { .. } => Exit::Refused,
             Error::System { .. } | Error::Died { .. } | Error::GivenUp { .. } => Exit::Infrastructure,
             Error::TooSlow { .. } => Exit::Infrastructure,
             Error::Flooded { .. } | Error::KeyChanged { .. } => Exit::Infrastructure,

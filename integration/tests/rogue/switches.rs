@@ -190,6 +190,14 @@ fn expected(switch: Break, grpc: bool) -> Expected {
             Refused(1, &["SIG-2", "missing", "expected \"ECDSA-SHA-256\"", AUTHOR])
         }
 
+        // Over gRPC the host completes and orders what the vault holds.
+        Break::WrongOrder | Break::ExtraCertificate if grpc => Signed,
+        Break::NoChain if grpc => {
+            Refused(1, &["cannot be completed: there is no certificate", "prokura cert install", "ca_certs=FILE"])
+        }
+        Break::NoRoot if grpc => {
+            Refused(1, &["rogue root", "which issued", "rogue leaf", "is missing", "ca_certs=FILE"])
+        }
         Break::NoChain => Refused(
             1,
             &["there is no certificate chain; leaf, intermediates and root are required", CONFIGURER],
@@ -228,7 +236,8 @@ fn expected(switch: Break, grpc: bool) -> Expected {
         Break::GrpcWrongReadyLine => FellBack(&["Listening on the socket", "ready prokura.plugin.v1", AUTHOR]),
         Break::GrpcNoSocket => FellBack(&["socket", AUTHOR]),
         Break::GrpcOtherPid => FellBack(&["GRPC-2", "process", AUTHOR]),
-        Break::GrpcDiesWhileSigning => Refused(3, &["signal", AUTHOR]),
+        // The process that replaces it makes another key.
+        Break::GrpcDiesWhileSigning => Refused(3, &["the key changed", "another EC-256 key"]),
         Break::GrpcHangsInSign => Refused(3, &["no answer", "must act"]),
         Break::GrpcHugeAnswer => Refused(1, &["1048576", AUTHOR]),
     }

@@ -180,7 +180,11 @@ async fn rest_of_chain(
     let Some(leaf_key) = leaf_key.filter(|_| ends_early) else { return held };
     let completed =
         chain::completed(key, &leaf_key, &held, plugin.fetch_issuers(), prepared.signing_time).await;
-    completed.unwrap_or(held)
+    // Its order is the plugin's to keep over stdio (SPEC CHAIN-1): only what comes behind it is added.
+    match completed {
+        Ok(whole) if whole.certificates().starts_with(held.certificates()) => whole,
+        _ => held,
+    }
 }
 
 async fn sign_grpc(
