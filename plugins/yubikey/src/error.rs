@@ -157,8 +157,8 @@ const fn pcsc_row(error: pcsc::Error) -> (&'static str, Row) {
             "SCARD_E_NO_SERVICE",
             Row(
                 C::Error,
-                Scope::Session,
-                true,
+                Scope::Vault,
+                false,
                 "pcscd is not running; start it (systemctl enable --now pcscd.socket)",
             ),
         ),

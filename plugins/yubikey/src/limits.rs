@@ -8,6 +8,9 @@ pub(crate) const CALL_MAX: Duration = Duration::from_secs(120);
 /// How long a device that was seen before in this process may be away (replugged, pcscd restarted) before it counts
 /// as gone. USB enumeration and pcscd's polling take about a second, a restart of pcscd by systemd a few.
 pub(crate) const RETURN_WAIT: Duration = Duration::from_secs(10);
+/// How long pcscd is given to notice that a card is gone after a command to it failed. It polls its readers every 0.4 s
+/// and until then takes the card for present; some drivers do not survive being asked for it (vsmartcard's vpcd 3.3).
+pub(crate) const SETTLE: Duration = Duration::from_millis(800);
 /// How long a device never seen before is waited for while pcscd starts by its socket.
 pub(crate) const SERVICE_WAIT: Duration = Duration::from_secs(2);
 /// How long another program may hold a device exclusively before the request is given up. gpg's scdaemon lets go

@@ -227,6 +227,6 @@ fn none() -> Error {
         "no YubiKey with a PIV application is connected; plug one in, and see that pcscd finds its reader (opensc-tool \
          --list-readers)",
     )
-    .with_scope(Scope::Session)
-    .retryable(true)
+    .with_scope(Scope::Vault)
+    .retryable(false)
 }

@@ -18,6 +18,8 @@ pub(crate) struct Connection {
     serial: u32,
     version: Version,
     state: State,
+    /// A transaction was begun, so that the card may have been sent something.
+    pub(crate) begun: bool,
 }
 
 /// What this connection believes of the card; other programs may have changed it.
@@ -51,6 +53,7 @@ impl Connection {
             serial: 0,
             version: Version { major: 0, minor: 0, patch: 0 },
             state: State::default(),
+            begun: false,
         };
         let identity = connection.with_card(identity)?;
         let Some((version, serial)) = identity else { return Ok(None) };
@@ -90,8 +93,9 @@ impl Connection {
         mut commands: impl FnMut(&mut Session<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let serial = self.serial;
-        let Self { card, state, .. } = self;
+        let Self { card, state, begun, .. } = self;
         let transaction = begin(card, state)?;
+        *begun = true;
         let was_selected = state.selected;
         select(&transaction, state, serial)?;
         let first = run(&transaction, state, &mut commands);

@@ -15,7 +15,7 @@ use super::connection::Connection;
 use super::queue::{Queue, Turn};
 use super::reader::survey_patiently;
 use crate::error::{Failure, HOLDERS};
-use crate::limits::{ANSWER_MARGIN, CALL_MAX, RETURN_WAIT};
+use crate::limits::{ANSWER_MARGIN, CALL_MAX, RETURN_WAIT, SETTLE};
 
 /// A device that was found once in this process.
 pub(crate) struct Device {
@@ -32,8 +32,8 @@ enum Place {
     Here(Connection),
     /// In the thread of a call; the reader's name, for those who look for devices.
     Away(Option<String>),
-    /// Lost, or never made.
-    Nowhere,
+    /// Lost; it is looked for from this moment on.
+    Nowhere(Instant),
 }
 
 /// What is done over a connection. The second parameter says that the card may wait for a touch from now on.
@@ -53,7 +53,16 @@ pub(crate) const NOBODY: Prompt<'static, ()> = Prompt { patience: None, show: &|
 /// The connection on its way back to its device; lost if the thread ends by a panic.
 struct Borrowed {
     device: Arc<Device>,
-    connection: Option<Connection>,
+    taken: Taken,
+    /// The last attempt may have sent something to the card.
+    begun: bool,
+}
+
+/// What a call has got hold of.
+enum Taken {
+    Connection(Connection),
+    /// None; the device is looked for from this moment on.
+    Lost(Instant),
 }
 
 impl Device {
@@ -83,14 +92,14 @@ impl Device {
         match &*self.place() {
             Place::Here(connection) => Some(connection.reader().to_owned()),
             Place::Away(reader) => reader.clone(),
-            Place::Nowhere => None,
+            Place::Nowhere(_) => None,
         }
     }
 
     /// Takes over a connection found otherwise, if it has none.
     pub(crate) fn offer(&self, connection: Connection) {
         let mut place = self.place();
-        if matches!(&*place, Place::Nowhere) {
+        if matches!(&*place, Place::Nowhere(_)) {
             *place = Place::Here(connection);
         }
     }
@@ -168,9 +177,9 @@ impl Device {
         repeat: bool,
         mut commands: impl FnMut(&mut Connection, &dyn Fn()) -> Result<T, Failure> + Send + 'static,
     ) -> Result<Receiver<Event<T>>, Error> {
-        let connection = self.take(until)?;
+        let taken = self.take(until)?;
         let (sender, events) = channel();
-        let borrowed = Borrowed { device: Arc::clone(self), connection };
+        let borrowed = Borrowed { device: Arc::clone(self), taken, begun: false };
         let started =
             std::thread::Builder::new().spawn(move || borrowed.run(until, repeat, &mut commands, &sender));
         started.map(|_| events).map_err(|e| Error::internal(format!("no thread could be started: {e}")))
@@ -190,16 +199,16 @@ impl Device {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the connection out; `None` if there is none.
-    fn take(&self, until: Instant) -> Result<Option<Connection>, Error> {
+    /// Takes the connection out.
+    fn take(&self, until: Instant) -> Result<Taken, Error> {
         let mut place = self.place();
         loop {
             match std::mem::replace(&mut *place, Place::Away(None)) {
                 Place::Here(connection) => {
                     *place = Place::Away(Some(connection.reader().to_owned()));
-                    return Ok(Some(connection));
+                    return Ok(Taken::Connection(connection));
                 }
-                Place::Nowhere => return Ok(None),
+                Place::Nowhere(from) => return Ok(Taken::Lost(from)),
                 Place::Away(reader) => *place = Place::Away(reader),
             }
             let left = left(until);
@@ -237,7 +246,9 @@ impl Borrowed {
         events: &Sender<Event<T>>,
     ) {
         let mut result = self.attempt(until, commands, events);
-        if repeat && self.connection.is_none() && Instant::now() < until {
+        let was_lost = result.as_ref().is_err_and(Failure::is_lost_connection);
+        // Before anything was sent, nobody can have typed or touched for it.
+        if was_lost && (repeat || !self.begun) && Instant::now() < until {
             result = self.attempt(until, commands, events);
         }
         drop(self);
@@ -252,25 +263,38 @@ impl Borrowed {
         events: &Sender<Event<T>>,
     ) -> Result<T, Failure> {
         let touch = || drop(events.send(Event::Touch));
-        let result = commands(self.connected(until)?, &touch);
+        let connection = self.connected(until)?;
+        connection.begun = false;
+        let result = commands(connection, &touch);
+        let begun = connection.begun;
         if result.as_ref().is_err_and(Failure::is_lost_connection) {
-            self.connection = None;
+            let settling = if begun { SETTLE } else { Duration::ZERO };
+            self.taken = Taken::Lost(Instant::now() + settling);
         }
+        self.begun = begun;
         result
     }
 
     fn connected(&mut self, until: Instant) -> Result<&mut Connection, Failure> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.device.find_again(until)?,
-        };
-        Ok(self.connection.insert(connection))
+        self.begun = false;
+        if let Taken::Lost(from) = self.taken {
+            std::thread::sleep(left(until.min(from)));
+            self.taken = Taken::Connection(self.device.find_again(until)?);
+        }
+        match &mut self.taken {
+            Taken::Connection(connection) => Ok(connection),
+            Taken::Lost(_) => Err(Error::internal("the connection was lost").into()),
+        }
     }
 }
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        *self.device.place() = self.connection.take().map_or(Place::Nowhere, Place::Here);
+        let taken = std::mem::replace(&mut self.taken, Taken::Lost(Instant::now()));
+        *self.device.place() = match taken {
+            Taken::Connection(connection) => Place::Here(connection),
+            Taken::Lost(from) => Place::Nowhere(from),
+        };
         self.device.came_back.notify_all();
     }
 }
@@ -287,12 +311,9 @@ pub(crate) fn absent(serial: u32, others: &[u32]) -> Error {
         [] => "no YubiKey is".to_owned(),
         others => format!("connected: {}", super::listed(others)),
     };
-    Error::new(
-        prokura_plugin::ErrorCode::Error,
-        format!("YubiKey {serial} is not connected ({others}); plug it in"),
-    )
-    .with_scope(Scope::Session)
-    .retryable(true)
+    Error::internal(format!("YubiKey {serial} is not connected ({others}); plug it in"))
+        .with_scope(Scope::Vault)
+        .retryable(false)
 }
 
 fn busy(message: String) -> Error {
