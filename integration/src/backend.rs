@@ -3,5 +3,9 @@
 pub mod aws;
 pub mod azure;
 pub mod card;
+pub mod nss;
+pub mod p11fault;
+pub mod p11kit;
 pub mod registry;
+pub mod relay;
 pub mod token;

@@ -2,6 +2,8 @@
 //!
 //! A program of its own: PKCS#11 modules read their configuration from the environment of the process.
 
+mod odd;
+
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,6 +12,7 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use prokura_integration::{key, pki};
 use prokura_plugin::{CertificateChain, KeySpec, PublicKey};
@@ -30,6 +33,12 @@ struct Arguments {
     /// Where to write the root of the chains, PEM.
     #[arg(long)]
     root: PathBuf,
+    /// The token of this label is there already and has this PIN.
+    #[arg(long)]
+    initialised: bool,
+    /// Add keys that no signature should be made with, or not just so.
+    #[arg(long)]
+    odd: bool,
 }
 
 fn main() -> Result<()> {
@@ -37,14 +46,12 @@ fn main() -> Result<()> {
     let pin = AuthPin::from(std::fs::read_to_string(&arguments.pin_file)?.trim().to_owned());
     let module = Pkcs11::new(&arguments.module)?;
     module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-    let slot = *module.get_all_slots()?.first().context("the module has no slot")?;
-    module.init_token(slot, &pin, &arguments.label)?;
-    // SoftHSM gives an initialised token another slot.
-    let slot = *module.get_slots_with_initialized_token()?.first().context("the token did not appear")?;
+    let slot = if arguments.initialised {
+        initialised(&module, &arguments.label)?
+    } else {
+        initialise(&module, &arguments.label, &pin)?
+    };
     let session = module.open_rw_session(slot)?;
-    session.login(UserType::So, Some(&pin))?;
-    session.init_pin(&pin)?;
-    session.logout()?;
     session.login(UserType::User, Some(&pin))?;
 
     let authority = pki::Authority::new("token test root")?;
@@ -53,17 +60,53 @@ fn main() -> Result<()> {
         let leaf = authority.issue(public.spki_der(), &format!("token {spec}"))?;
         store_certificate(&session, spec, number, &leaf).with_context(|| format!("certificate of {spec}"))?;
     }
+    if arguments.odd {
+        odd::fill(&session, &authority)?;
+    }
     std::fs::write(&arguments.root, authority.certificate())?;
     Ok(())
 }
 
+fn initialise(module: &Pkcs11, label: &str, pin: &AuthPin) -> Result<Slot> {
+    let slot = *module.get_all_slots()?.first().context("the module has no slot")?;
+    module.init_token(slot, pin, label)?;
+    // SoftHSM gives an initialised token another slot.
+    let slot = *module.get_slots_with_initialized_token()?.first().context("the token did not appear")?;
+    let session = module.open_rw_session(slot)?;
+    session.login(UserType::So, Some(pin))?;
+    session.init_pin(pin)?;
+    session.logout()?;
+    Ok(slot)
+}
+
+fn initialised(module: &Pkcs11, label: &str) -> Result<Slot> {
+    for slot in module.get_slots_with_token()? {
+        if module.get_token_info(slot)?.label() == label {
+            return Ok(slot);
+        }
+    }
+    bail!("there is no token {label:?}")
+}
+
 fn generate(session: &Session, spec: KeySpec, number: u8) -> Result<PublicKey> {
+    generate_as(session, spec, &key::id(spec), number, &[])
+}
+
+/// With these further attributes of the private key.
+fn generate_as(
+    session: &Session,
+    spec: KeySpec,
+    label: &str,
+    number: u8,
+    further: &[Attribute],
+) -> Result<PublicKey> {
     let named =
-        [Attribute::Token(true), Attribute::Label(key::id(spec).into_bytes()), Attribute::Id(vec![number])];
+        [Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec()), Attribute::Id(vec![number])];
     let mut public = named.to_vec();
     public.push(Attribute::Verify(true));
     let mut private = named.to_vec();
     private.extend([Attribute::Private(true), Attribute::Sensitive(true), Attribute::Sign(true)]);
+    private.extend_from_slice(further);
     let mechanism = match spec {
         KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => {
             public.push(Attribute::ModulusBits(u64::try_from(spec.signature_len() * 8)?.into()));
@@ -111,16 +154,24 @@ fn read_public_key(session: &Session, spec: KeySpec, object: ObjectHandle) -> Re
 }
 
 fn store_certificate(session: &Session, spec: KeySpec, number: u8, pem: &str) -> Result<()> {
+    store_certificate_as(session, &key::id(spec), number, pem)
+}
+
+fn store_certificate_as(session: &Session, label: &str, number: u8, pem: &str) -> Result<()> {
     let chain = CertificateChain::from_pem(pem.as_bytes())?;
     let der = chain.certificates().first().context("a leaf was issued")?.clone();
+    let certificate = x509_cert::Certificate::from_der(&der)?;
+    let certificate = certificate.tbs_certificate();
     session.create_object(&[
         Attribute::Class(ObjectClass::CERTIFICATE),
         Attribute::CertificateType(CertificateType::X_509),
         Attribute::Token(true),
         Attribute::Private(false),
-        Attribute::Label(key::id(spec).into_bytes()),
+        Attribute::Label(label.as_bytes().to_vec()),
         Attribute::Id(vec![number]),
-        Attribute::Subject(x509_cert::Certificate::from_der(&der)?.tbs_certificate().subject().to_der()?),
+        Attribute::Subject(certificate.subject().to_der()?),
+        Attribute::Issuer(certificate.issuer().to_der()?),
+        Attribute::SerialNumber(certificate.serial_number().to_der()?),
         Attribute::Value(der),
     ])?;
     Ok(())
