@@ -69,22 +69,33 @@ unsafe extern "C" fn C_GetAttributeValue(
     count: CK_ULONG,
 ) -> CK_RV {
     around("C_GetAttributeValue", |actions| {
-        let rv = real!(C_GetAttributeValue(session, object, template, count));
-        if rv != CKR_OK || template.is_null() {
-            return rv;
+        if template.is_null() {
+            return real!(C_GetAttributeValue(session, object, template, count));
         }
         // SAFETY: the application passed `count` attributes.
         let attributes = unsafe { std::slice::from_raw_parts_mut(template, count as usize) };
-        for action in actions {
-            match action {
-                Action::RawPoint => attributes.iter_mut().for_each(unwrap_point),
-                Action::Attribute(kind, value) => {
-                    attributes.iter_mut().filter(|a| a.type_ == *kind).for_each(|a| replace(a, value));
-                }
-                _ => {}
+        // What we answer ourselves the real module is not asked: the application's place has our length.
+        let mut asked: Vec<CK_ATTRIBUTE> =
+            attributes.iter().copied().filter(|a| replacement(actions, a.type_).is_none()).collect();
+        let rv = real!(C_GetAttributeValue(session, object, asked.as_mut_ptr(), asked.len() as CK_ULONG));
+        let mut answers = asked.into_iter();
+        for attribute in attributes {
+            match replacement(actions, attribute.type_) {
+                Some(value) => replace(attribute, value),
+                None => *attribute = answers.next().unwrap_or(*attribute),
+            }
+            if rv == CKR_OK && actions.contains(&Action::RawPoint) {
+                unwrap_point(attribute);
             }
         }
         rv
+    })
+}
+
+fn replacement(actions: &[Action], kind: CK_ATTRIBUTE_TYPE) -> Option<&[u8]> {
+    actions.iter().find_map(|action| match action {
+        Action::Attribute(replaced, value) if *replaced == kind => Some(value.as_slice()),
+        _ => None,
     })
 }
 
