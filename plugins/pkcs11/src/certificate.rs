@@ -1,5 +1,7 @@
 //! Certificates in a token: the one of a key, and its issuers as far as the token has them.
 
+pub mod installation;
+
 use std::time::Duration;
 
 use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass};
@@ -17,6 +19,8 @@ use crate::limits::SAME_SUBJECT_MAX;
 
 /// The parts of a certificate (RFC 5280 section 4.1) that link one to the next, each as its DER element.
 pub struct Parts<'a> {
+    /// Serial number.
+    pub serial: &'a [u8],
     /// Name of the issuer.
     pub issuer: &'a [u8],
     /// Name of the subject.
@@ -72,10 +76,10 @@ pub fn parts(certificate: &[u8]) -> Option<Parts<'_>> {
     let mut outer = SliceReader::new(inner(&mut reader)?).ok()?;
     reader.finish().ok()?;
     let mut tbs = SliceReader::new(inner(&mut outer)?).ok()?;
-    let version_or_serial = tbs.tlv_bytes().ok()?;
     const EXPLICIT_VERSION: u8 = 0xA0;
-    if version_or_serial.first() == Some(&EXPLICIT_VERSION) {
-        tbs.tlv_bytes().ok()?;
+    let mut serial = tbs.tlv_bytes().ok()?;
+    if serial.first() == Some(&EXPLICIT_VERSION) {
+        serial = tbs.tlv_bytes().ok()?;
     }
     tbs.tlv_bytes().ok()?; // signature algorithm
     let issuer = tbs.tlv_bytes().ok()?;
@@ -83,7 +87,7 @@ pub fn parts(certificate: &[u8]) -> Option<Parts<'_>> {
     let not_before = time(validity.tlv_bytes().ok()?)?;
     let subject = tbs.tlv_bytes().ok()?;
     let spki = tbs.tlv_bytes().ok()?;
-    Some(Parts { issuer, subject, spki, not_before })
+    Some(Parts { serial, issuer, subject, spki, not_before })
 }
 
 /// The content of the SEQUENCE that comes next.
@@ -106,7 +110,7 @@ fn newest(certificates: Vec<Vec<u8>>, is_wanted: impl Fn(&Parts<'_>) -> bool) ->
     dated.max_by_key(|(not_before, _)| *not_before).map(|(_, c)| c)
 }
 
-fn certificates(session: &Session, wanted: Vec<Attribute>) -> Result<Vec<Vec<u8>>, Refusal> {
+pub(crate) fn certificates(session: &Session, wanted: Vec<Attribute>) -> Result<Vec<Vec<u8>>, Refusal> {
     let class =
         [Attribute::Class(ObjectClass::CERTIFICATE), Attribute::CertificateType(CertificateType::X_509)];
     let template: Vec<Attribute> = class.into_iter().chain(wanted).collect();

@@ -1,20 +1,44 @@
-//! What a token's refusal means: CKR codes (PKCS#11 v3.1 section 5.1) in terms of the contract's six.
+//! What a token's refusal means: each CKR code (PKCS#11 v3.1 section 5.1) in terms of the contract's six, with what
+//! is broken, what mends it and who must act.
+
+use std::time::Duration;
 
 use cryptoki::error::{Error as CryptokiError, RvError};
-use prokura_plugin::{Error, ErrorCode};
+use prokura_plugin::{Error, ErrorCode, Scope};
+
+use crate::limits::RETRY_SECONDS;
 
 /// Name of the metadata entry that holds the CKR name.
 pub const CKR: &str = "ckr";
 
-/// What to do after a failed call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What mends a failed call, from the mildest remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Recovery {
-    /// The session, the login or the handle is gone and nothing was signed: open a new one and try once more.
-    Renew,
-    /// The token has no session left: wait for one of ours.
-    Wait,
     /// Nothing a second call would change.
     GiveUp,
+    /// The token has no session left: wait for one of ours.
+    Wait,
+    /// The session, the login or the handle is gone and nothing was signed: a new session, a login if needed, the
+    /// key's handle found again.
+    NewSession,
+    /// The token itself is gone: look in all slots for where it is now. Then as [`Recovery::NewSession`].
+    FindToken,
+    /// The module has lost its way: finalise and initialise it.
+    Reinitialise,
+    /// The process is of no use any more; its host starts another one.
+    Restart,
+}
+
+impl Recovery {
+    /// The remedy to take after `tried` has not helped: each at most once, and a stronger one where there is one.
+    #[must_use]
+    pub fn after(self, tried: Self) -> Self {
+        match (self, tried) {
+            (Self::FindToken, Self::FindToken) => Self::Reinitialise,
+            (wanted, tried) if wanted > tried => wanted,
+            _ => Self::GiveUp,
+        }
+    }
 }
 
 /// Why calls in a session ended: the token's doing, after which a second try may help, or a finding of ours.
@@ -29,6 +53,15 @@ pub enum Refusal {
     },
     /// The calls went well; what they found is no good.
     Final(Error),
+}
+
+/// An error, and what may mend it.
+#[derive(Debug)]
+pub struct Failure {
+    /// What is reported if nothing mends it.
+    pub error: Box<Error>,
+    /// What may.
+    pub recovery: Recovery,
 }
 
 impl Refusal {
@@ -47,21 +80,52 @@ impl From<Error> for Refusal {
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
+        Failure::from(refusal).into()
+    }
+}
+
+impl Failure {
+    /// An error with its remedy.
+    pub fn new(error: Error, recovery: Recovery) -> Self {
+        Self { error: Box::new(error), recovery }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        *failure.error
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error, Recovery::GiveUp)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Token { doing, error } => refused(&doing, &error),
-            Refusal::Final(error) => error,
+            Refusal::Token { doing, error } => failure(&doing, &error),
+            Refusal::Final(error) => error.into(),
         }
     }
+}
+
+/// Turns a failed call into an error with its remedy; `doing` says what was attempted, in the form "sign with key x".
+pub fn failure(doing: &str, error: &CryptokiError) -> Failure {
+    Failure::new(refused(doing, error), recovery(error))
 }
 
 /// Turns a failed call into an error; `doing` says what was attempted, in the form "sign with key x".
 pub fn refused(doing: &str, error: &CryptokiError) -> Error {
     match error {
         CryptokiError::Pkcs11(rv, function) => {
-            let name = ckr_name(*rv);
-            let advice = advice(*rv);
-            Error::new(code(*rv), format!("cannot {doing}: C_{function:?} returned {name}: {advice}"))
-                .with(CKR, name)
+            let (name, meaning) = (ckr_name(*rv), Meaning::of(*rv));
+            let message = format!("cannot {doing}: C_{function:?} returned {name}: {}", meaning.advice);
+            let error = Error::new(meaning.code, message).with(CKR, name.clone()).vault_code(name);
+            let error = error.with_scope(meaning.scope).retryable(meaning.retryable);
+            if meaning.retryable { error.retry_after(Duration::from_secs(RETRY_SECONDS)) } else { error }
         }
         CryptokiError::NullFunctionPointer => {
             Error::internal(format!("cannot {doing}: the module lacks a function this plugin needs"))
@@ -72,55 +136,145 @@ pub fn refused(doing: &str, error: &CryptokiError) -> Error {
     }
 }
 
-/// What to do after this error.
+/// What may mend this error.
 pub const fn recovery(error: &CryptokiError) -> Recovery {
-    use RvError as R;
     match error {
-        CryptokiError::Pkcs11(
-            R::SessionHandleInvalid
-            | R::SessionClosed
-            | R::UserNotLoggedIn
-            | R::KeyHandleInvalid
-            | R::ObjectHandleInvalid
-            | R::DeviceRemoved
-            | R::TokenNotPresent
-            | R::OperationNotInitialized,
-            _,
-        ) => Recovery::Renew,
-        CryptokiError::Pkcs11(R::SessionCount, _) => Recovery::Wait,
+        CryptokiError::Pkcs11(rv, _) => Meaning::of(*rv).recovery,
         _ => Recovery::GiveUp,
     }
 }
 
-/// The contract's code for a return value. Retried by hosts: only what passes without anybody acting.
-pub const fn code(rv: RvError) -> ErrorCode {
-    use RvError as R;
-    match rv {
-        R::PinIncorrect
-        | R::PinInvalid
-        | R::PinLenRange
-        | R::PinExpired
-        | R::PinLocked
-        | R::PinTooWeak
-        | R::UserNotLoggedIn
-        | R::UserPinNotInitialized
-        | R::UserTypeInvalid
-        | R::UserAnotherAlreadyLoggedIn
-        | R::UserTooManyTypes
-        | R::KeyFunctionNotPermitted
-        | R::ActionProhibited
-        | R::FunctionRejected => ErrorCode::AccessDenied,
-        R::SessionCount | R::DeviceMemory => ErrorCode::Throttled,
-        R::MechanismInvalid
-        | R::MechanismParamInvalid
-        | R::KeySizeRange
-        | R::KeyTypeInconsistent
-        | R::KeyHandleInvalid
-        | R::ObjectHandleInvalid
-        | R::CurveNotSupported
-        | R::DomainParamsInvalid
-        | R::DataLenRange => ErrorCode::ValidationError,
-        _ => ErrorCode::Error,
+/// What one code means.
+struct Meaning {
+    code: ErrorCode,
+    recovery: Recovery,
+    scope: Scope,
+    /// Whether the same request may succeed later without anybody acting.
+    retryable: bool,
+    /// Who must act, in one sentence.
+    advice: &'static str,
+}
+
+impl Meaning {
+    /// Somebody must act; nothing else helps.
+    const fn act(code: ErrorCode, scope: Scope, advice: &'static str) -> Self {
+        Self { code, recovery: Recovery::GiveUp, scope, retryable: false, advice }
+    }
+
+    /// It passes, or is mended here.
+    const fn mend(code: ErrorCode, recovery: Recovery, scope: Scope, advice: &'static str) -> Self {
+        Self { code, recovery, scope, retryable: true, advice }
+    }
+
+    /// The table.
+    const fn of(rv: RvError) -> Self {
+        use ErrorCode::{AccessDenied, Error as Other, Throttled, ValidationError};
+        use Recovery::{FindToken, NewSession, Reinitialise, Restart, Wait};
+        use RvError as R;
+        use Scope::{Key, Request, Session, Vault};
+        match rv {
+            // The PIN. Never tried again: each wrong one counts.
+            R::PinIncorrect | R::PinInvalid | R::PinLenRange => Self::act(
+                AccessDenied,
+                Vault,
+                "the token refused the PIN; whoever configured it must correct it",
+            ),
+            R::PinLocked => Self::act(
+                AccessDenied,
+                Vault,
+                "the PIN is locked; the token's security officer must unlock it",
+            ),
+            R::PinExpired | R::PinTooWeak => {
+                Self::act(AccessDenied, Vault, "the PIN has expired; the token's user must change it")
+            }
+            R::UserPinNotInitialized => Self::act(
+                AccessDenied,
+                Vault,
+                "the token has no user PIN yet; its security officer must set one",
+            ),
+            R::UserAnotherAlreadyLoggedIn | R::UserTooManyTypes | R::UserTypeInvalid => {
+                Self::act(AccessDenied, Vault, "another user is logged in to the token in this process")
+            }
+            // Rights.
+            R::KeyFunctionNotPermitted | R::ActionProhibited => {
+                Self::act(AccessDenied, Key, "the token does not let this key sign")
+            }
+            R::FunctionRejected | R::FunctionCanceled | R::Cancel => {
+                Self::act(AccessDenied, Request, "the request was refused at the token")
+            }
+            R::TokenWriteProtected | R::SessionReadOnly => Self::act(
+                AccessDenied,
+                Vault,
+                "the token cannot be written to; its security officer decides that",
+            ),
+            // What is mended by a new session, a login, a handle found anew.
+            R::UserNotLoggedIn => Self::mend(AccessDenied, NewSession, Session, "the token asks for a login"),
+            R::SessionHandleInvalid | R::SessionClosed => {
+                Self::mend(Other, NewSession, Session, "the token has dropped the session")
+            }
+            R::OperationNotInitialized | R::OperationActive => {
+                Self::mend(Other, NewSession, Session, "the token lost track of what the session was doing")
+            }
+            R::KeyHandleInvalid | R::ObjectHandleInvalid => {
+                Self::mend(ValidationError, NewSession, Key, "the key is no longer in the token")
+            }
+            R::GeneralError | R::FunctionFailed => Self::mend(
+                Other,
+                NewSession,
+                Vault,
+                "the token or its module failed; its own log may say why",
+            ),
+            // What is mended by looking for the token, and by initialising the module anew.
+            R::DeviceRemoved | R::TokenNotPresent | R::SlotIdInvalid => {
+                Self::mend(Other, FindToken, Vault, "the token is not there; the operator must connect it")
+            }
+            R::DeviceError => Self::mend(
+                Other,
+                FindToken,
+                Vault,
+                "the token or the way to it failed; its own log may say why",
+            ),
+            R::CryptokiNotInitialized => Self::mend(
+                Other,
+                Reinitialise,
+                Vault,
+                "the module was ended by somebody else in this process",
+            ),
+            R::HostMemory => Self::mend(
+                Other,
+                FindToken,
+                Vault,
+                "the module found no memory or no running service of its own",
+            ),
+            R::MutexBad | R::MutexNotLocked => Self::mend(
+                Other,
+                Restart,
+                Vault,
+                "the module's locks are damaged; this process is of no use any more",
+            ),
+            // What passes.
+            R::SessionCount => {
+                Self::mend(Throttled, Wait, Vault, "the token has no session left; other programs hold them")
+            }
+            R::DeviceMemory => {
+                Self::mend(Throttled, Recovery::GiveUp, Vault, "the token is out of memory for now")
+            }
+            // What this key, token or module cannot do.
+            R::MechanismInvalid | R::MechanismParamInvalid => {
+                Self::act(ValidationError, Key, "the token cannot do it the way Notary requires")
+            }
+            R::KeySizeRange | R::CurveNotSupported | R::DomainParamsInvalid | R::KeyTypeInconsistent => {
+                Self::act(ValidationError, Key, "the token cannot use a key of this kind, size or curve")
+            }
+            R::DataLenRange => {
+                Self::act(ValidationError, Key, "the token does not take a digest of this length")
+            }
+            R::TokenNotRecognized => Self::act(Other, Vault, "the module does not know this kind of token"),
+            R::CantLock | R::NeedToCreateThreads => {
+                Self::act(Other, Vault, "the module cannot be used by several threads")
+            }
+            _ => Self::act(Other, Vault, "the operator of the token must look into it"),
+        }
     }
 }
 
@@ -139,42 +293,6 @@ pub fn ckr_name(rv: RvError) -> String {
             }
             name
         }
-    }
-}
-
-/// Who must act, in one sentence.
-const fn advice(rv: RvError) -> &'static str {
-    use RvError as R;
-    match rv {
-        R::PinIncorrect | R::PinInvalid | R::PinLenRange => {
-            "the token refused the PIN; whoever configured it must correct it"
-        }
-        R::PinLocked => "the PIN is locked; the token's security officer must unlock it",
-        R::PinExpired => "the PIN has expired; the token's user must change it",
-        R::UserPinNotInitialized => "the token has no user PIN yet; its security officer must set one",
-        R::UserNotLoggedIn => "the token asks for a login",
-        R::UserAnotherAlreadyLoggedIn | R::UserTooManyTypes => {
-            "another user is logged in to the token in this process"
-        }
-        R::KeyFunctionNotPermitted | R::ActionProhibited => "the token does not let this key sign",
-        R::FunctionRejected | R::FunctionCanceled => "the request was refused at the token",
-        R::SessionCount => "the token has no session left; other programs hold them",
-        R::DeviceMemory => "the token is out of memory for now",
-        R::TokenNotPresent | R::DeviceRemoved | R::SlotIdInvalid => {
-            "the token is not there; the operator must connect it"
-        }
-        R::TokenNotRecognized => "the module does not know this kind of token",
-        R::MechanismInvalid | R::MechanismParamInvalid => "the token cannot sign the way Notary requires",
-        R::KeySizeRange | R::CurveNotSupported | R::DomainParamsInvalid => {
-            "the token cannot use a key of this size or curve"
-        }
-        R::KeyHandleInvalid | R::ObjectHandleInvalid => "the key is no longer in the token",
-        R::CantLock | R::NeedToCreateThreads => "the module cannot be used by several threads",
-        R::DeviceError | R::GeneralError | R::FunctionFailed => {
-            "the token or its module failed; its own log may say why"
-        }
-        R::HostMemory => "the module found no memory or no running service of its own",
-        _ => "the operator of the token must look into it",
     }
 }
 
@@ -201,22 +319,25 @@ mod tests {
     #[test]
     fn codes_say_whether_a_retry_may_help() {
         use ErrorCode::{AccessDenied, Error as Other, Throttled, ValidationError};
-        for (rv, expected) in [
-            (RvError::PinIncorrect, AccessDenied),
-            (RvError::PinLocked, AccessDenied),
-            (RvError::UserNotLoggedIn, AccessDenied),
-            (RvError::KeyFunctionNotPermitted, AccessDenied),
-            (RvError::SessionCount, Throttled),
-            (RvError::DeviceMemory, Throttled),
-            (RvError::MechanismInvalid, ValidationError),
-            (RvError::KeyHandleInvalid, ValidationError),
-            (RvError::DeviceError, Other),
-            (RvError::DeviceRemoved, Other),
-            (RvError::TokenNotPresent, Other),
-            (RvError::HostMemory, Other),
-            (RvError::VendorDefined(0x8000_0001), Other),
+        for (rv, expected, retry) in [
+            (RvError::PinIncorrect, AccessDenied, false),
+            (RvError::PinLocked, AccessDenied, false),
+            (RvError::UserNotLoggedIn, AccessDenied, true),
+            (RvError::KeyFunctionNotPermitted, AccessDenied, false),
+            (RvError::SessionCount, Throttled, true),
+            (RvError::DeviceMemory, Throttled, true),
+            (RvError::MechanismInvalid, ValidationError, false),
+            (RvError::KeyHandleInvalid, ValidationError, true),
+            (RvError::DeviceError, Other, true),
+            (RvError::DeviceRemoved, Other, true),
+            (RvError::TokenNotPresent, Other, true),
+            (RvError::SessionHandleInvalid, Other, true),
+            (RvError::HostMemory, Other, true),
+            (RvError::FipsSelfTestFailed, Other, false),
+            (RvError::VendorDefined(0x8000_0001), Other, false),
         ] {
-            assert_eq!(code(rv), expected, "{rv:?}");
+            let error = refused("sign", &CryptokiError::Pkcs11(rv, Function::Sign));
+            assert_eq!((error.code, error.may_retry()), (expected, retry), "{rv:?}");
         }
     }
 
@@ -226,16 +347,61 @@ mod tests {
         assert_eq!(error.code, ErrorCode::AccessDenied);
         assert!(error.message.starts_with("cannot log in: C_Login returned CKR_PIN_LOCKED"), "{error}");
         assert!(error.message.contains("security officer"), "{error}");
+        assert_eq!(error.vault_code.as_deref(), Some("CKR_PIN_LOCKED"));
         assert_eq!(error.metadata.get(CKR).map(String::as_str), Some("CKR_PIN_LOCKED"));
     }
 
     #[test]
     fn a_wrong_pin_is_never_tried_again() {
-        for rv in [RvError::PinIncorrect, RvError::PinLocked, RvError::PinExpired, RvError::DeviceError] {
-            assert_eq!(recovery(&CryptokiError::Pkcs11(rv, Function::Login)), Recovery::GiveUp, "{rv:?}");
+        for rv in [
+            RvError::PinIncorrect,
+            RvError::PinInvalid,
+            RvError::PinLenRange,
+            RvError::PinLocked,
+            RvError::PinExpired,
+            RvError::UserPinNotInitialized,
+        ] {
+            let error = CryptokiError::Pkcs11(rv, Function::Login);
+            assert_eq!(recovery(&error), Recovery::GiveUp, "{rv:?}");
+            assert!(!refused("log in", &error).may_retry(), "{rv:?}");
         }
-        for rv in [RvError::SessionHandleInvalid, RvError::UserNotLoggedIn, RvError::DeviceRemoved] {
-            assert_eq!(recovery(&CryptokiError::Pkcs11(rv, Function::Sign)), Recovery::Renew, "{rv:?}");
+    }
+
+    #[test]
+    fn each_kind_of_loss_has_its_remedy() {
+        for (rv, expected) in [
+            (RvError::SessionHandleInvalid, Recovery::NewSession),
+            (RvError::UserNotLoggedIn, Recovery::NewSession),
+            (RvError::ObjectHandleInvalid, Recovery::NewSession),
+            (RvError::GeneralError, Recovery::NewSession),
+            (RvError::DeviceRemoved, Recovery::FindToken),
+            (RvError::TokenNotPresent, Recovery::FindToken),
+            (RvError::DeviceError, Recovery::FindToken),
+            (RvError::CryptokiNotInitialized, Recovery::Reinitialise),
+            (RvError::MutexBad, Recovery::Restart),
+            (RvError::SessionCount, Recovery::Wait),
+            (RvError::MechanismInvalid, Recovery::GiveUp),
+        ] {
+            assert_eq!(recovery(&CryptokiError::Pkcs11(rv, Function::Sign)), expected, "{rv:?}");
+        }
+    }
+
+    #[test]
+    fn remedies_grow_stronger_and_come_to_an_end() {
+        use Recovery::{FindToken, GiveUp, NewSession, Reinitialise, Restart};
+        for (wanted, tried, next) in [
+            (NewSession, GiveUp, NewSession),
+            (NewSession, NewSession, GiveUp),
+            (FindToken, GiveUp, FindToken),
+            (FindToken, NewSession, FindToken),
+            (FindToken, FindToken, Reinitialise),
+            (FindToken, Reinitialise, GiveUp),
+            (Reinitialise, FindToken, Reinitialise),
+            (Reinitialise, Reinitialise, GiveUp),
+            (Restart, GiveUp, Restart),
+            (GiveUp, NewSession, GiveUp),
+        ] {
+            assert_eq!(wanted.after(tried), next, "{wanted:?} after {tried:?}");
         }
     }
 }

@@ -20,3 +20,30 @@ pub const SHOWN_CHARS_MAX: usize = 64;
 pub const TURN_WAIT_SECONDS: u64 = 10;
 /// How often it looks whether its turn has come, in milliseconds.
 pub const TURN_POLL_MILLISECONDS: u64 = 2;
+/// How long a token that was short of sessions is not asked for more than are open, in seconds.
+pub const SESSIONS_SHORT_SECONDS: u64 = 30;
+/// How often a token whose sessions are all held by other programs is asked again, in milliseconds.
+pub const SESSION_POLL_MILLISECONDS: u64 = 50;
+/// How long one call into a module may last before the module counts as lost, in seconds, unless configured. A
+/// signature takes up to about two seconds in the slowest tokens; a search in a full network HSM takes longer.
+pub const CALL_SECONDS_DEFAULT: u64 = 30;
+/// Longest that may be configured, in seconds.
+pub const CALL_SECONDS_MAX: u64 = 3600;
+/// Longest making of a key pair, in seconds: smart cards look for RSA-4096 primes for minutes.
+pub const GENERATE_SECONDS_MAX: u64 = 600;
+/// How long a person is waited for, in seconds: at a prompt, or at the token's own keypad.
+pub const PERSON_SECONDS_MAX: u64 = 180;
+/// Longest interval between two signs of life, in seconds.
+pub const KEEP_ALIVE_SECONDS_MAX: u64 = 24 * 3600;
+/// Shortest time between two new beginnings of a module, in seconds: each one takes all sessions from all its tokens.
+pub const REINITIALISE_SECONDS_MIN: u64 = 3;
+/// New beginnings in vain after which the process is given up.
+pub const REINITIALISE_FAILURES_MAX: u32 = 3;
+/// When a failed request may be sent again, in seconds.
+pub const RETRY_SECONDS: u64 = 1;
+/// Largest p11-kit module file, in bytes. Real ones have a few lines.
+pub const MODULE_FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Most files in a directory of p11-kit's that are looked at.
+pub const MODULE_FILES_MAX: usize = 256;
+/// Length of the id a new key is given, in bytes: enough never to be given twice.
+pub const NEW_ID_BYTES: usize = 16;

@@ -1,35 +1,29 @@
 //! Where a key is: what the key id and the plugin config say together, free of contradictions.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use prokura_plugin::{Error, KeyRequest};
-
-use crate::config::uri::{self, ObjectFilter, TokenFilter, Uri};
 use prokura_plugin::pin::PinSource;
+use prokura_plugin::{Error, KeyRequest, VaultRequest};
 
-/// Plugin config: file name of the PKCS#11 library.
-pub const MODULE_PATH: &str = "module-path";
-/// Plugin config: label of the token.
-pub const TOKEN: &str = "token";
-/// Plugin config: serial number of the token.
-pub const SERIAL: &str = "serial";
-/// Plugin config: decimal number of the slot.
-pub const SLOT_ID: &str = "slot-id";
-/// Plugin config: where the PIN is.
-pub const PIN_SOURCE: &str = "pin-source";
-/// Plugin config: the PIN itself. Works with a warning.
-pub const PIN: &str = "pin";
+use super::modules::{ModuleChoice, is_named};
+use super::settings::Settings;
+use super::uri::{self, ObjectFilter, TokenFilter, Uri};
+use super::{INIT_ARGS, MODULE_NAME, MODULE_PATH, PIN, PIN_SOURCE, SERIAL, SLOT_ID, TOKEN};
 
-/// Everything needed to find one key and to log in to its token.
+/// Everything needed to find a token and to log in to it, and one key if one is named.
 pub struct Locator {
-    /// Absolute file name of the PKCS#11 library.
-    pub module: PathBuf,
+    /// Which PKCS#11 libraries.
+    pub modules: ModuleChoice,
     /// Which token.
     pub token: TokenFilter,
-    /// Which private key; label or id or both are given.
+    /// Which private key.
     pub object: ObjectFilter,
     /// Where the PIN is.
     pub pin: PinSource,
+    /// Where the PIN is, in the words of the key id.
+    pub pin_source: Option<String>,
+    /// Time limits and pool size.
+    pub settings: Settings,
 }
 
 impl Locator {
@@ -38,17 +32,38 @@ impl Locator {
     /// # Errors
     /// `VALIDATION_ERROR` if something needed is missing, malformed, or said twice with different values.
     pub fn from_request(request: &KeyRequest) -> Result<Self, Error> {
-        let id = request.key_id().as_str();
-        let mut uri = if uri::is_uri(id) { parse(id)? } else { label(id, request)? };
-        take_token_config(&mut uri.token, request)?;
-        let module = module(&uri, request)?;
+        Self::of_key(request.key_id().as_str(), request.vault())
+    }
+
+    /// The same for a key that is still to be made, or one of a vault that is being asked already.
+    ///
+    /// # Errors
+    /// As [`Locator::from_request`].
+    pub fn of_key(id: &str, request: &VaultRequest) -> Result<Self, Error> {
+        let uri = if uri::is_uri(id) { parse(id)? } else { label(id, request)? };
         if uri.object == ObjectFilter::default() {
             return Err(Error::validation(
                 "the key id names a token but no key: add object=LABEL or id=%01 to the PKCS#11 URI",
             ));
         }
+        Self::new(uri, request)
+    }
+
+    /// What the plugin config alone says: any token, no key.
+    ///
+    /// # Errors
+    /// As [`Locator::from_request`].
+    pub fn of_vault(request: &VaultRequest) -> Result<Self, Error> {
+        Self::new(Uri::default(), request)
+    }
+
+    fn new(mut uri: Uri, request: &VaultRequest) -> Result<Self, Error> {
+        take_token_config(&mut uri.token, request)?;
+        let modules = modules(&uri, request)?;
+        let pin_source = uri.pin_source.clone();
         let pin = pin(uri.pin_source, request)?;
-        Ok(Self { module, token: uri.token, object: uri.object, pin })
+        let settings = Settings::from_request(request)?;
+        Ok(Self { modules, token: uri.token, object: uri.object, pin, pin_source, settings })
     }
 }
 
@@ -56,7 +71,7 @@ fn parse(id: &str) -> Result<Uri, Error> {
     uri::parse(id).map_err(|e| Error::validation(format!("the key id is no usable PKCS#11 URI: {e}")))
 }
 
-fn label(label: &str, request: &KeyRequest) -> Result<Uri, Error> {
+fn label(label: &str, request: &VaultRequest) -> Result<Uri, Error> {
     let names_token = [TOKEN, SERIAL, SLOT_ID].iter().any(|n| request.config_optional(n).is_some());
     if !names_token {
         return Err(Error::validation(format!(
@@ -68,13 +83,17 @@ fn label(label: &str, request: &KeyRequest) -> Result<Uri, Error> {
     Ok(Uri { object, ..Uri::default() })
 }
 
-fn take_token_config(token: &mut TokenFilter, request: &KeyRequest) -> Result<(), Error> {
+fn take_token_config(token: &mut TokenFilter, request: &VaultRequest) -> Result<(), Error> {
     let slot_id = request.config_optional(SLOT_ID).map(uri::slot_id).transpose();
     let slot_id = slot_id.map_err(|e| Error::validation(format!("plugin config: {e}")))?;
-    token.label = agreed(TOKEN, token.label.take(), request.config_optional(TOKEN).map(str::to_owned))?;
-    token.serial = agreed(SERIAL, token.serial.take(), request.config_optional(SERIAL).map(str::to_owned))?;
+    token.label = agreed(TOKEN, token.label.take(), text(request, TOKEN))?;
+    token.serial = agreed(SERIAL, token.serial.take(), text(request, SERIAL))?;
     token.slot_id = agreed(SLOT_ID, token.slot_id, slot_id)?;
     Ok(())
+}
+
+fn text(request: &VaultRequest, name: &str) -> Option<String> {
+    request.config_optional(name).map(str::to_owned)
 }
 
 /// One value from two places; two different values are an error, so that none is silently ignored.
@@ -87,33 +106,35 @@ fn agreed<T: PartialEq>(name: &str, in_uri: Option<T>, in_config: Option<T>) -> 
     Ok(in_uri.or(in_config))
 }
 
-fn module(uri: &Uri, request: &KeyRequest) -> Result<PathBuf, Error> {
-    let in_config = request.config_optional(MODULE_PATH).map(str::to_owned);
-    let path = agreed(MODULE_PATH, uri.module_path.clone(), in_config)?;
-    let path =
-        path.map_or_else(|| request.config(MODULE_PATH).map(PathBuf::from), |p| Ok(PathBuf::from(p)))?;
+fn modules(uri: &Uri, request: &VaultRequest) -> Result<ModuleChoice, Error> {
+    let path = agreed(MODULE_PATH, uri.module_path.clone(), text(request, MODULE_PATH))?;
+    let name = agreed(MODULE_NAME, uri.module_name.clone(), text(request, MODULE_NAME))?;
+    let init_args = text(request, INIT_ARGS);
+    let Some(path) = path else {
+        if init_args.is_some() {
+            return Err(Error::validation(format!(
+                "{INIT_ARGS} is for the library that {MODULE_PATH} names; for others set x-init-reserved in p11-kit's \
+                 module file"
+            )));
+        }
+        return Ok(name.map_or(ModuleChoice::Configured, ModuleChoice::Name));
+    };
+    let path = PathBuf::from(path);
     if !path.is_absolute() {
         return Err(Error::validation(format!(
             "{MODULE_PATH} is {path:?}, expected the absolute file name of a PKCS#11 library"
         )));
     }
-    match &uri.module_name {
-        Some(name) if !is_named(&path, name) => {
-            Err(Error::validation(format!("module-name is {name:?}, but {MODULE_PATH} is {path:?}")))
+    match name {
+        Some(name) if !is_named(&path, &name) => {
+            Err(Error::validation(format!("{MODULE_NAME} is {name:?}, but {MODULE_PATH} is {path:?}")))
         }
-        _ => Ok(path),
+        _ => Ok(ModuleChoice::Path(path, init_args)),
     }
 }
 
-/// RFC 7512 section 2.3: `module-name` comes without path, prefix and suffix of the platform.
-fn is_named(path: &Path, name: &str) -> bool {
-    let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-    stem == name || stem.strip_prefix("lib") == Some(name)
-}
-
-fn pin(in_uri: Option<String>, request: &KeyRequest) -> Result<PinSource, Error> {
-    let in_config = request.config_optional(PIN_SOURCE).map(str::to_owned);
-    match (agreed(PIN_SOURCE, in_uri, in_config)?, request.config_optional(PIN)) {
+fn pin(in_uri: Option<String>, request: &VaultRequest) -> Result<PinSource, Error> {
+    match (agreed(PIN_SOURCE, in_uri, text(request, PIN_SOURCE))?, request.config_optional(PIN)) {
         (Some(_), Some(_)) => {
             Err(Error::validation(format!("both {PIN_SOURCE} and {PIN} are given; remove {PIN}")))
         }
@@ -141,10 +162,14 @@ mod tests {
         error.message
     }
 
+    fn path(name: &str) -> ModuleChoice {
+        ModuleChoice::Path(PathBuf::from(name), None)
+    }
+
     #[test]
     fn a_uri_alone_or_a_label_with_config_names_a_key() {
         let key = locate("pkcs11:token=t;object=k?module-path=/m.so&pin-source=env:P", &[]).ok().unwrap();
-        assert_eq!((key.module.as_path(), key.token.label.as_deref()), (Path::new("/m.so"), Some("t")));
+        assert_eq!((key.modules, key.token.label.as_deref()), (path("/m.so"), Some("t")));
         assert!(matches!(key.pin, PinSource::Environment(n) if n == "P"));
 
         let key = locate("k", &[("module-path", "/m.so"), ("token", "t"), ("slot-id", "7")]).ok().unwrap();
@@ -167,8 +192,6 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let message = refusal("pkcs11:token=t;object=k", &[]);
-        assert!(message.contains("--plugin-config module-path=VALUE"), "{message}");
         let message = refusal("pkcs11:token=t?module-path=/m.so", &[]);
         assert!(message.contains("add object=LABEL"), "{message}");
         let message = refusal("k", &[("module-path", "/m.so")]);
@@ -183,6 +206,17 @@ mod tests {
         assert!(locate(&named("softhsm2"), &[]).is_ok());
         assert!(locate(&named("libsofthsm2"), &[]).is_ok());
         assert!(refusal(&named("other"), &[]).contains("module-name"));
+    }
+
+    #[test]
+    fn without_a_path_the_modules_of_p11_kit_are_meant() {
+        let chosen = |id: &str, config: &[(&str, &str)]| locate(id, config).ok().unwrap().modules;
+        assert_eq!(chosen("pkcs11:object=k", &[]), ModuleChoice::Configured);
+        assert_eq!(chosen("pkcs11:object=k?module-name=m", &[]), ModuleChoice::Name("m".into()));
+        assert_eq!(chosen("pkcs11:object=k", &[("module-name", "m")]), ModuleChoice::Name("m".into()));
+        let with_args = ModuleChoice::Path("/m.so".into(), Some("a b".into()));
+        assert_eq!(chosen("pkcs11:object=k", &[("module-path", "/m.so"), ("init-args", "a b")]), with_args);
+        assert!(refusal("pkcs11:object=k", &[("init-args", "a")]).contains("x-init-reserved"));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct PrivateKey {
     pub kind: Option<KeyType>,
     /// Its label and id as the token has them; an empty one counts as none.
     pub object: ObjectFilter,
+    /// Whether each signature takes a login of its own (`CKA_ALWAYS_AUTHENTICATE`).
+    pub always_authenticate: bool,
 }
 
 /// Finds the one private key that matches and may sign.
@@ -88,7 +90,11 @@ pub fn described(filter: &ObjectFilter) -> String {
     if parts.is_empty() { "a key without label and id".to_owned() } else { parts.join(";") }
 }
 
-fn private_key(session: &Session, handle: ObjectHandle) -> Result<PrivateKey, Refusal> {
+/// What is known of a private key, unless it must not sign.
+///
+/// # Errors
+/// `ACCESS_DENIED` if it must not sign; the token's refusal.
+pub fn private_key(session: &Session, handle: ObjectHandle) -> Result<PrivateKey, Refusal> {
     let object = names(session, handle)?;
     if let Some(Attribute::Sign(false)) = attribute(session, handle, AttributeType::Sign)? {
         return Err(Refusal::Final(Error::access_denied(format!(
@@ -96,23 +102,20 @@ fn private_key(session: &Session, handle: ObjectHandle) -> Result<PrivateKey, Re
             described(&object)
         ))));
     }
-    if let Some(Attribute::AlwaysAuthenticate(true)) =
-        attribute(session, handle, AttributeType::AlwaysAuthenticate)?
-    {
-        return Err(Refusal::Final(Error::validation(format!(
-            "private key {} asks for the PIN before each signature (CKA_ALWAYS_AUTHENTICATE), which this plugin does \
-             not do; use a key without that attribute, or the plugin of the token's vendor",
-            described(&object)
-        ))));
-    }
+    let always = attribute(session, handle, AttributeType::AlwaysAuthenticate)?;
+    let always_authenticate = matches!(always, Some(Attribute::AlwaysAuthenticate(true)));
     let kind = match attribute(session, handle, AttributeType::KeyType)? {
         Some(Attribute::KeyType(kind)) => Some(kind),
         _ => None,
     };
-    Ok(PrivateKey { handle, kind, object })
+    Ok(PrivateKey { handle, kind, object, always_authenticate })
 }
 
-fn names(session: &Session, handle: ObjectHandle) -> Result<ObjectFilter, Refusal> {
+/// Label and id of an object.
+///
+/// # Errors
+/// The token's refusal.
+pub fn names(session: &Session, handle: ObjectHandle) -> Result<ObjectFilter, Refusal> {
     let label = match attribute(session, handle, AttributeType::Label)? {
         Some(Attribute::Label(label)) => String::from_utf8(label).ok().filter(|l| !l.is_empty()),
         _ => None,

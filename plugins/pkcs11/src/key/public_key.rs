@@ -3,7 +3,7 @@
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use der::asn1::{AnyRef, ObjectIdentifier};
-use der::{Decode, Tag, Tagged};
+use der::{Decode, Encode, Tag, Tagged};
 use prokura_plugin::{Error, KeySpec, PublicKey};
 
 use crate::certificate;
@@ -95,6 +95,13 @@ fn curve(params: &[u8]) -> Result<KeySpec, String> {
     }
 }
 
+/// `CKA_EC_PARAMS` of a curve: its name as a DER object identifier. Empty for RSA.
+pub fn curve_parameters(spec: KeySpec) -> Vec<u8> {
+    let curve = CURVES.iter().find(|(_, _, known)| *known == Some(spec));
+    let oid = curve.and_then(|(oid, ..)| ObjectIdentifier::new(oid).ok());
+    oid.and_then(|oid| oid.to_der().ok()).unwrap_or_default()
+}
+
 /// Takes a point in a DER OCTET STRING, as PKCS#11 asks, or bare, as some tokens return it.
 fn ec_point(spec: KeySpec, point: &[u8]) -> Result<PublicKey, String> {
     let wrapped = AnyRef::from_der(point).ok().filter(|any| any.tag() == Tag::OctetString);
@@ -150,6 +157,13 @@ mod tests {
         assert_eq!(curve(&[0x06, 3, 0x2B, 0x65, 0x70]), Err("EC curve 1.3.101.112".to_owned()));
         for explicit in [&[0x30, 0][..], b"\x13\x0cedwards25519", &[], &P256[..9]] {
             assert_eq!(curve(explicit), Err("EC with explicit parameters".to_owned()));
+        }
+    }
+
+    #[test]
+    fn curves_are_written_as_they_are_read() {
+        for spec in [KeySpec::Ec256, KeySpec::Ec384, KeySpec::Ec521] {
+            assert_eq!(curve(&curve_parameters(spec)), Ok(spec));
         }
     }
 

@@ -1,77 +1,122 @@
-//! A PKCS#11 library, loaded and initialised once per process, and the tokens it shows.
+//! A PKCS#11 library, loaded and initialised once per process, and initialised anew when it has lost its way.
 
-use std::fmt::Write as _;
+use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Info, Pkcs11};
+use cryptoki::context::{Info, Pkcs11};
 use cryptoki::error::{Error as CryptokiError, RvError};
-use cryptoki::slot::{Slot, SlotInfo, TokenInfo};
+use cryptoki::slot::{Slot, SlotInfo};
 use prokura_plugin::Error;
 
-use crate::config::uri::{TokenFilter, text_attribute};
-use crate::error::refused;
-use crate::limits::{LISTED_MAX, SLOTS_MAX};
-
-/// The usual reason why a module does not start or shows nothing.
-const CONFIGURATION_HINT: &str = "; check that the module finds its configuration: the environment variables it reads must reach this plugin";
+use super::quirks::Quirks;
+use super::raw::{self, Raw};
+use super::token_info::{Identity, TokenInfo};
+use crate::config::modules::ModuleSpec;
+use crate::config::uri::TokenFilter;
+use crate::error::{Failure, Recovery, failure, refused};
+use crate::limits::{REINITIALISE_FAILURES_MAX, REINITIALISE_SECONDS_MIN, SLOTS_MAX};
 
 /// A loaded library. Finalised when dropped: by then no session with it is left.
 pub struct Module {
     context: Pkcs11,
+    raw: Raw,
     path: PathBuf,
+    /// Becomes `pReserved`; kept because nobody says how long a library looks at it.
+    reserved: Option<CString>,
+    quirks: Quirks,
     /// Whether this process had it initialised before us; then it is not ours to finalise.
     borrowed: bool,
+    /// How often it was initialised. Read-locked by everybody who is inside.
+    epoch: RwLock<u64>,
+    again: Mutex<Again>,
 }
 
-/// What tells one token from another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Label, without its padding.
-    pub label: String,
-    /// Serial number, without its padding.
-    pub serial: String,
-    /// Manufacturer, without its padding.
-    pub manufacturer: String,
-    /// Model, without its padding.
-    pub model: String,
+/// Initialising anew: when last, and how often in vain since.
+#[derive(Default)]
+struct Again {
+    last: Option<Instant>,
+    failures: u32,
 }
+
+/// Keeps a module initialised as it is.
+pub struct InUse<'a>(RwLockReadGuard<'a, u64>);
 
 /// A token in its slot.
 #[derive(Clone, Debug)]
 pub struct Present {
     /// The slot it is in.
     pub slot: Slot,
-    /// Which token it is.
-    pub identity: Identity,
+    /// What it says of itself.
+    pub info: TokenInfo,
+}
+
+/// The tokens a module shows.
+#[derive(Default)]
+pub struct Shown {
+    /// Initialised tokens.
+    pub tokens: Vec<Present>,
+    /// A line for each that could not be read.
+    pub unreadable: Vec<String>,
+}
+
+impl InUse<'_> {
+    /// Under which initialisation the caller works.
+    pub fn epoch(&self) -> u64 {
+        *self.0
+    }
 }
 
 impl Module {
-    /// Loads a library and initialises it for use by several threads, with the locks of the operating system.
+    /// Loads the library at `path`, all links resolved, and initialises it for use by several threads, with the locks of the operating system.
     ///
     /// # Errors
     /// `VALIDATION_ERROR` if there is no such library, `ERROR` if it does not start.
-    pub fn load(path: &Path) -> Result<Self, Error> {
+    pub fn load(spec: &ModuleSpec, path: &Path) -> Result<Self, Error> {
         let missing = |why: String| Error::validation(format!("PKCS#11 module {}: {why}", path.display()));
         let found = std::fs::metadata(path).map_err(|e| missing(e.to_string()))?;
         if !found.is_file() {
             return Err(missing("expected a file".to_owned()));
         }
-        let context = Pkcs11::new(path).map_err(|e| match e {
+        let unloadable = |e: CryptokiError| match e {
             CryptokiError::LibraryLoading(_) | CryptokiError::MissingSymbol(_) => {
                 missing(format!("not a PKCS#11 library: {e}"))
             }
             other => refused(&format!("load {}", path.display()), &other),
-        })?;
-        let borrowed = match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        };
+        let context = Pkcs11::new(path).map_err(unloadable)?;
+        let raw = Raw::of(path).map_err(unloadable)?;
+        let reserved = spec.init_args.as_deref().map(CString::new).transpose();
+        let reserved =
+            reserved.map_err(|_| missing("its initialisation string holds a zero byte".to_owned()))?;
+        let borrowed = match raw::initialise(&context, reserved.as_ref()) {
             Ok(()) => false,
             Err(CryptokiError::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => true,
             Err(e) => {
                 let mut error = refused(&format!("initialise {}", path.display()), &e);
-                error.message.push_str(CONFIGURATION_HINT);
+                error.message.push_str(&configuration_hint(&Quirks::of_file(path)));
                 return Err(error);
             }
         };
-        Ok(Self { context, path: path.to_owned(), borrowed })
+        let manufacturer = context.get_library_info().map(|info| info.manufacturer_id().to_owned());
+        let quirks = Quirks::of(path, &manufacturer.unwrap_or_default());
+        let epoch = RwLock::new(0);
+        Ok(Self {
+            context,
+            raw,
+            path: path.to_owned(),
+            reserved,
+            quirks,
+            borrowed,
+            epoch,
+            again: Mutex::default(),
+        })
+    }
+
+    /// Whether it was initialised with this string; a library that was initialised by others counts as such.
+    pub fn is_initialised_with(&self, init_args: Option<&str>) -> bool {
+        self.borrowed || self.reserved.as_deref().map(CStr::to_bytes) == init_args.map(str::as_bytes)
     }
 
     /// The library's functions.
@@ -79,74 +124,109 @@ impl Module {
         &self.context
     }
 
+    /// The library's functions that `cryptoki` does not offer.
+    pub const fn raw(&self) -> &Raw {
+        &self.raw
+    }
+
     /// File name of the library.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Finds the one token that matches.
+    /// What is known of this library's peculiarities.
+    pub const fn quirks(&self) -> &Quirks {
+        &self.quirks
+    }
+
+    /// Enters the module: it is not initialised anew meanwhile. Must not be called by who is inside already.
+    pub fn enter(&self) -> InUse<'_> {
+        InUse(self.epoch.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Finalises the module and initialises it again, once everybody has left it, unless another thread has done so
+    /// since `epoch`. All sessions, logins and handles with all its tokens are void afterwards.
+    ///
+    /// Not sooner than [`REINITIALISE_SECONDS_MIN`] after the last time, so that an unplugged token does not disturb
+    /// the others with every request.
     ///
     /// # Errors
-    /// `VALIDATION_ERROR` listing the tokens there are, if none or several match.
-    pub fn find_token(&self, filter: &TokenFilter) -> Result<Present, Error> {
-        let (present, unreadable) = self.present()?;
-        let mut matching = Vec::new();
-        for token in &present {
-            if self.matches(token, filter)? {
-                matching.push(token.clone());
-            }
+    /// Why it cannot be had again. [`Recovery::Restart`] if only a new process can help.
+    pub fn reinitialise(&self, epoch: u64, must: bool) -> Result<(), Failure> {
+        let mut again = lock(&self.again);
+        let mut current = self.epoch.write().unwrap_or_else(PoisonError::into_inner);
+        if *current != epoch {
+            return Ok(());
         }
-        match matching.as_slice() {
-            [one] => Ok(one.clone()),
-            [] => Err(self.no_token(filter, &present, &unreadable)),
-            several => Err(Error::validation(format!(
-                "{} tokens match {}, expected one; tell them apart by serial or slot-id: {}",
-                several.len(),
-                described(filter),
-                listed(several)
-            ))),
+        let pause = Duration::from_secs(REINITIALISE_SECONDS_MIN);
+        if !must && again.last.is_some_and(|last| last.elapsed() < pause) {
+            return Ok(());
+        }
+        again.last = Some(Instant::now());
+        if !self.borrowed {
+            // A module that says it is not initialised refuses this, and that is fine.
+            let _ = self.context.clone().finalize();
+        }
+        *current += 1;
+        match raw::initialise(&self.context, self.reserved.as_ref()) {
+            Ok(()) | Err(CryptokiError::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {
+                again.failures = 0;
+                Ok(())
+            }
+            Err(error) => {
+                again.failures += 1;
+                let mut failed = failure(&format!("initialise {} anew", self.path.display()), &error);
+                let in_vain = again.failures >= REINITIALISE_FAILURES_MAX;
+                failed.recovery = if in_vain { Recovery::Restart } else { Recovery::GiveUp };
+                Err(failed)
+            }
         }
     }
 
     /// The slot that holds this token now, unless there is none or two that cannot be told apart.
     ///
     /// # Errors
-    /// `ERROR` if the module does not answer.
-    pub fn slot_of(&self, identity: &Identity) -> Result<Option<Slot>, Error> {
-        let (present, _) = self.present()?;
-        let mut same = present.into_iter().filter(|t| t.identity == *identity);
+    /// The module's refusal.
+    pub fn slot_of(&self, identity: &Identity) -> Result<Option<Slot>, Failure> {
+        let shown = self.tokens()?;
+        let mut same = shown.tokens.into_iter().filter(|t| t.info.identity == *identity);
         let first = same.next();
         Ok(if same.next().is_none() { first.map(|t| t.slot) } else { None })
     }
 
-    /// What the token says of itself now.
+    /// What the token in a slot says of itself now.
     ///
     /// # Errors
-    /// `ERROR` if it does not answer.
-    pub fn token_info(&self, slot: Slot) -> Result<TokenInfo, Error> {
-        self.context.get_token_info(slot).map_err(|e| refused("read what the token says of itself", &e))
+    /// The module's refusal.
+    pub fn token_info(&self, slot: Slot) -> Result<TokenInfo, CryptokiError> {
+        self.raw.token_info(slot).map(|info| TokenInfo::from(&info))
     }
 
     /// Initialised tokens, and a line for each that could not be read.
-    fn present(&self) -> Result<(Vec<Present>, Vec<String>), Error> {
-        let doing = format!("list the tokens of {}", self.path.display());
-        let slots = self.context.get_slots_with_token().map_err(|e| refused(&doing, &e))?;
-        let (mut present, mut unreadable) = (Vec::new(), Vec::new());
+    ///
+    /// # Errors
+    /// The module's refusal.
+    pub fn tokens(&self) -> Result<Shown, Failure> {
+        let slots = self.context.get_slots_with_token();
+        let slots = slots.map_err(|e| failure(&format!("list the tokens of {}", self.path.display()), &e))?;
+        let mut shown = Shown::default();
         for slot in slots.into_iter().take(SLOTS_MAX) {
-            match self.context.get_token_info(slot) {
-                Ok(info) if info.token_initialized() => {
-                    present.push(Present { slot, identity: Identity::of(&info) });
-                }
+            match self.token_info(slot) {
+                Ok(info) if info.is_initialised() => shown.tokens.push(Present { slot, info }),
                 Ok(_) => {}
-                Err(e) => unreadable.push(format!("slot {slot} cannot be read ({e})")),
+                Err(e) => shown.unreadable.push(format!("slot {slot} cannot be read ({e})")),
             }
         }
-        Ok((present, unreadable))
+        Ok(shown)
     }
 
-    fn matches(&self, token: &Present, filter: &TokenFilter) -> Result<bool, Error> {
+    /// Whether a token is one of those that are meant.
+    ///
+    /// # Errors
+    /// `ERROR` if slot or library do not answer.
+    pub fn matches(&self, token: &Present, filter: &TokenFilter) -> Result<bool, Error> {
         let equal = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
-        let id = &token.identity;
+        let id = &token.info.identity;
         let matches = equal(&filter.label, &id.label)
             && equal(&filter.serial, &id.serial)
             && equal(&filter.manufacturer, &id.manufacturer)
@@ -176,20 +256,15 @@ impl Module {
             && library_description.as_deref().is_none_or(|w| w == info.library_description())
             && library_version.is_none_or(|w| w == version))
     }
+}
 
-    fn no_token(&self, filter: &TokenFilter, present: &[Present], unreadable: &[String]) -> Error {
-        let mut message = format!("no token matches {}; {} ", described(filter), self.path.display());
-        if present.is_empty() {
-            message.push_str("shows no initialised token; is it connected?");
-            message.push_str(CONFIGURATION_HINT);
-        } else {
-            let _ = write!(message, "shows {}", listed(present));
-        }
-        for line in unreadable.iter().take(LISTED_MAX) {
-            let _ = write!(message, "; {line}");
-        }
-        Error::validation(message)
-    }
+/// The usual reason why a module does not start or shows nothing.
+pub fn configuration_hint(quirks: &Quirks) -> String {
+    let particular = quirks.hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+    format!(
+        "; check that the module finds its configuration{particular}: the environment variables it reads must reach this \
+         plugin"
+    )
 }
 
 impl Drop for Module {
@@ -201,55 +276,6 @@ impl Drop for Module {
     }
 }
 
-impl Identity {
-    /// Reads the identity out of what a token says of itself.
-    pub fn of(info: &TokenInfo) -> Self {
-        Self {
-            label: info.label().to_owned(),
-            serial: info.serial_number().to_owned(),
-            manufacturer: info.manufacturer_id().to_owned(),
-            model: info.model().to_owned(),
-        }
-    }
-}
-
-fn listed(tokens: &[Present]) -> String {
-    let mut lines: Vec<String> = tokens
-        .iter()
-        .take(LISTED_MAX)
-        .map(|t| {
-            let label = text_attribute("token", t.identity.label.as_bytes());
-            let serial = text_attribute("serial", t.identity.serial.as_bytes());
-            format!("pkcs11:{label};{serial} in slot {}", t.slot)
-        })
-        .collect();
-    if tokens.len() > LISTED_MAX {
-        lines.push(format!("{} more", tokens.len() - LISTED_MAX));
-    }
-    lines.join(", ")
-}
-
-/// The part of the filter people use most; enough to see what was asked for.
-fn described(filter: &TokenFilter) -> String {
-    let mut parts = Vec::new();
-    let texts = [
-        ("token", &filter.label),
-        ("serial", &filter.serial),
-        ("manufacturer", &filter.manufacturer),
-        ("model", &filter.model),
-        ("slot-manufacturer", &filter.slot_manufacturer),
-        ("slot-description", &filter.slot_description),
-        ("library-manufacturer", &filter.library_manufacturer),
-        ("library-description", &filter.library_description),
-    ];
-    for (name, value) in texts {
-        parts.extend(value.as_ref().map(|v| text_attribute(name, v.as_bytes())));
-    }
-    parts.extend(filter.slot_id.map(|id| format!("slot-id={id}")));
-    parts.extend(filter.library_version.map(|(major, minor)| format!("library-version={major}.{minor}")));
-    if parts.is_empty() {
-        "the key id, which names no token".to_owned()
-    } else {
-        format!("pkcs11:{}", parts.join(";"))
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use prokura_plugin::Deadline;
 
+use super::quirks::Quirks;
 use crate::limits::{TURN_POLL_MILLISECONDS, TURN_WAIT_SECONDS};
 
 /// A turn, until it is dropped. An absent lock only brings back the race, so that failing to get one is no error:
@@ -21,12 +22,9 @@ pub struct Turn {
 impl Turn {
     /// Waits for a turn with this module, at most [`TURN_WAIT_SECONDS`] and never beyond the deadline.
     pub fn wait(module: &Path, deadline: Deadline) -> Self {
-        Self { _locked: is_softhsm(module).then(|| locked(module, deadline)).flatten() }
+        let takes_turns = Quirks::of_file(module).takes_turns;
+        Self { _locked: takes_turns.then(|| locked(module, deadline)).flatten() }
     }
-}
-
-fn is_softhsm(module: &Path) -> bool {
-    module.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.contains("softhsm"))
 }
 
 fn locked(module: &Path, deadline: Deadline) -> Option<File> {

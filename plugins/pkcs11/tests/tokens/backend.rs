@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Backend {
     SoftHsm,
     Kryoptic,
+    /// SoftHSM behind the module that breaks what it is told to break.
+    Faulty,
 }
 
-/// Tokens the world needs: the last one is in the poor slot.
-const SLOTS: usize = 7;
+/// Tokens the world needs: the last but one cannot sign at all, the last one not with PSS.
+const SLOTS: usize = 9;
 
 impl Backend {
-    pub(crate) const ALL: [Self; 2] = [Self::SoftHsm, Self::Kryoptic];
+    pub(crate) const ALL: [Self; 3] = [Self::SoftHsm, Self::Kryoptic, Self::Faulty];
 
     pub(crate) fn named(name: &str) -> Self {
         Self::ALL.into_iter().find(|b| b.name() == name).unwrap()
@@ -23,6 +25,7 @@ impl Backend {
         match self {
             Self::SoftHsm => "softhsm",
             Self::Kryoptic => "kryoptic",
+            Self::Faulty => "faulty",
         }
     }
 
@@ -30,28 +33,25 @@ impl Backend {
     pub(crate) fn module(self) -> Result<PathBuf, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../integration/kryoptic");
         let candidates = match self {
-            Self::SoftHsm => [
-                "/usr/lib/softhsm",
-                "/usr/lib/x86_64-linux-gnu/softhsm",
-                "/usr/lib64/pkcs11",
-                "/usr/local/lib/softhsm",
-            ]
-            .map(|d| Path::new(d).join("libsofthsm2.so"))
-            .to_vec(),
+            Self::SoftHsm => softhsm(),
             Self::Kryoptic => vec![root.join("target/release/libprokura_test_token.so")],
+            Self::Faulty => vec![root.join("../p11-fault/target/release/libprokura_p11_fault.so")],
         };
         let found = candidates.into_iter().find(|c| c.is_file());
         found.ok_or_else(|| match self {
             Self::SoftHsm => "SoftHSM is not installed (apt-get install softhsm2)".to_owned(),
             Self::Kryoptic => "the kryoptic module is not built (integration/kryoptic/build)".to_owned(),
+            Self::Faulty => "the module that breaks is not built (integration/p11-fault/build)".to_owned(),
         })
     }
 
-    /// Writes the configuration; returns the environment variable that names it.
-    pub(crate) fn configure(self, directory: &Path) -> (&'static str, PathBuf) {
+    /// Writes the configuration; returns the environment variables that name it.
+    pub(crate) fn configure(self, directory: &Path) -> Vec<(&'static str, PathBuf)> {
         let file = directory.join("configuration");
         let text = match self {
-            Self::SoftHsm => format!("directories.tokendir = {}\nlog.level = ERROR\n", directory.display()),
+            Self::SoftHsm | Self::Faulty => {
+                format!("directories.tokendir = {}\nlog.level = ERROR\n", directory.display())
+            }
             Self::Kryoptic => (0..SLOTS)
                 .map(|n| {
                     let store = directory.join(format!("token{n}.sql"));
@@ -64,11 +64,15 @@ impl Backend {
                 .collect(),
         };
         std::fs::write(&file, text).unwrap();
-        let variable = match self {
-            Self::SoftHsm => "SOFTHSM2_CONF",
-            Self::Kryoptic => "KRYOPTIC_CONF",
-        };
-        (variable, file)
+        match self {
+            Self::SoftHsm => vec![("SOFTHSM2_CONF", file)],
+            Self::Kryoptic => vec![("KRYOPTIC_CONF", file)],
+            Self::Faulty => {
+                let real = softhsm().into_iter().find(|module| module.is_file()).unwrap_or_default();
+                std::fs::write(directory.join("module"), real.to_str().unwrap()).unwrap();
+                vec![("SOFTHSM2_CONF", file), ("PROKURA_PLUGIN_P11_FAULT", directory.to_owned())]
+            }
+        }
     }
 
     /// Whether it has a slot whose token cannot sign the way Notary requires.
@@ -78,7 +82,7 @@ impl Backend {
 
     /// Whether it makes Ed25519 keys.
     pub(crate) const fn has_ed25519(self) -> bool {
-        matches!(self, Self::SoftHsm)
+        matches!(self, Self::SoftHsm | Self::Faulty)
     }
 
     /// Whether it makes RSA keys below 2048 bits.
@@ -87,6 +91,16 @@ impl Backend {
     }
 }
 
+fn softhsm() -> Vec<PathBuf> {
+    ["/usr/lib/softhsm", "/usr/lib/x86_64-linux-gnu/softhsm", "/usr/lib64/pkcs11", "/usr/local/lib/softhsm"]
+        .map(|d| Path::new(d).join("libsofthsm2.so"))
+        .to_vec()
+}
+
 fn poor(slot: usize) -> &'static str {
-    if slot + 1 == SLOTS { "mechanisms = [\"DENY\", \"CKM_RSA_PKCS_PSS\", \"CKM_ECDSA\"]\n" } else { "" }
+    match SLOTS - slot {
+        2 => "mechanisms = [\"DENY\", \"CKM_RSA_PKCS_PSS\", \"CKM_RSA_X_509\", \"CKM_ECDSA\"]\n",
+        1 => "mechanisms = [\"DENY\", \"CKM_RSA_PKCS_PSS\"]\n",
+        _ => "",
+    }
 }

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use libtest_mimic::Trial;
-use prokura_plugin::{Deadline, Digest, ErrorCode, HashAlgorithm, KeySpec, RawSignature, SigningKey};
+use prokura_plugin::{
+    Deadline, Digest, ErrorCode, HashAlgorithm, KeySpec, PinPolicy, RawSignature, SigningKey,
+};
 
 use crate::world::World;
 
@@ -29,11 +31,18 @@ pub(crate) fn trials(world: &'static World) -> Vec<Trial> {
             "a_key_without_certificate_has_an_empty_chain",
             a_key_without_certificate_has_an_empty_chain,
         ),
+        world.trial(
+            "a_key_with_a_login_for_each_signature_signs",
+            a_key_with_a_login_for_each_signature_signs,
+        ),
         world.trial("a_passed_deadline_is_a_timeout", a_passed_deadline_is_a_timeout),
         world.trial("files_that_are_no_module_are_refused", files_that_are_no_module_are_refused),
     ];
     if world.backend.has_poor_slot() {
         trials.push(world.trial("a_missing_mechanism_is_named", a_missing_mechanism_is_named));
+        trials.push(
+            world.trial("without_pss_the_padding_is_built_here", without_pss_the_padding_is_built_here),
+        );
     }
     if world.backend.has_small_rsa() {
         trials.push(world.trial("small_rsa_is_refused_by_name", small_rsa_is_refused_by_name));
@@ -184,11 +193,45 @@ fn without_public_key_rsa_works_and_ec_says_so(world: &World) {
 }
 
 fn a_missing_mechanism_is_named(world: &World) {
-    for (object, mechanism) in [("rsa", "CKM_RSA_PKCS_PSS"), ("ec", "CKM_ECDSA")] {
+    for (object, mechanisms) in [("rsa", "CKM_RSA_PKCS_PSS and CKM_RSA_X_509"), ("ec", "CKM_ECDSA")] {
         let error = world.refusal(&world.uri(&format!("token=poor;object={object}")), &[]);
         assert_eq!(error.code, ErrorCode::ValidationError);
-        assert!(error.message.contains(&format!("lacks mechanism {mechanism}, which")), "{error}");
+        assert!(
+            error.message.contains(&format!("cannot sign with mechanism {mechanisms}, which")),
+            "{error}"
+        );
     }
+}
+
+fn without_pss_the_padding_is_built_here(world: &World) {
+    for spec in [KeySpec::Rsa2048, KeySpec::Rsa3072, KeySpec::Rsa4096] {
+        let key = world.open(&world.uri(&format!("token=raw;object={spec}")), &[]).unwrap();
+        for message in ["one", "two", "three"] {
+            assert!(
+                verifies(key.as_ref(), message.as_bytes(), &sign(key.as_ref(), message.as_bytes())),
+                "{spec}"
+            );
+        }
+    }
+}
+
+fn a_key_with_a_login_for_each_signature_signs(world: &World) {
+    for object in ["careful-ec", "careful-rsa"] {
+        let key = world.key(object);
+        assert_eq!(key.details().pin_policy, Some(PinPolicy::Always));
+        for message in ["one", "two", "three"] {
+            assert!(
+                verifies(key.as_ref(), message.as_bytes(), &sign(key.as_ref(), message.as_bytes())),
+                "{object}"
+            );
+        }
+        std::thread::scope(|threads| {
+            for _ in 0..8 {
+                threads.spawn(|| assert!(verifies(key.as_ref(), b"m", &sign(key.as_ref(), b"m"))));
+            }
+        });
+    }
+    assert_eq!(world.key("EC-256").details().pin_policy, Some(PinPolicy::Once));
 }
 
 fn small_rsa_is_refused_by_name(world: &World) {

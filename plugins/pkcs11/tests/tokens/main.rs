@@ -6,11 +6,16 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod backend;
+mod discovery;
 mod executable;
+mod faults;
 mod keys;
 mod login;
+mod modules;
+mod nss;
 mod renewal;
 mod served;
+mod sessions;
 mod world;
 
 use std::path::Path;
@@ -28,19 +33,20 @@ fn main() -> ExitCode {
         Ok(name) => run(Backend::named(&name), Path::new(&std::env::var(DIRECTORY).unwrap())),
         Err(_) => {
             let failed = Backend::ALL.iter().filter(|b| !passes(b)).count();
-            if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let nss = libtest_mimic::run(&Arguments::from_args(), nss::trials());
+            if failed == 0 && !nss.has_failed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
     }
 }
 
 fn passes(backend: &Backend) -> bool {
     let directory = tempfile::tempdir().unwrap();
-    let (variable, configuration) = backend.configure(directory.path());
+    let environment = backend.configure(directory.path());
     let status = Command::new(std::env::current_exe().unwrap())
         .args(std::env::args_os().skip(1))
         .env(BACKEND, backend.name())
         .env(DIRECTORY, directory.path())
-        .env(variable, configuration)
+        .envs(environment)
         .status();
     status.unwrap().success()
 }
@@ -59,7 +65,20 @@ fn run(backend: Backend, directory: &Path) -> ExitCode {
         return libtest_mimic::run(&arguments, Vec::new()).exit_code();
     }
     let world: &'static World = Box::leak(Box::new(World::create(backend, directory)));
-    let trials = [keys::trials, login::trials, executable::trials, served::trials];
+    if backend == Backend::Faulty {
+        // One after the other: they share the file that says what breaks.
+        let arguments = Arguments { test_threads: Some(1), ..arguments };
+        return libtest_mimic::run(&arguments, faults::trials(world)).exit_code();
+    }
+    let trials = [
+        keys::trials,
+        login::trials,
+        executable::trials,
+        served::trials,
+        discovery::trials,
+        modules::trials,
+        sessions::trials,
+    ];
     let trials = trials.into_iter().flat_map(|of| of(world)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Last and alone: these trials take the module away from everybody.

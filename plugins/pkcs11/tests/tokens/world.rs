@@ -24,7 +24,7 @@ use crate::backend::Backend;
 pub(crate) const PIN: &str = "pin-4711";
 const SO_PIN: &str = "so-pin-4711";
 /// Tokens that hold one P-256 key named `k` each.
-const SMALL_TOKENS: [&str; 5] = ["twin", "twin", "guarded", "fragile", "quiet"];
+const SMALL_TOKENS: [&str; 6] = ["twin", "twin", "guarded", "fragile", "quiet", "workshop"];
 
 pub(crate) struct World {
     pub(crate) backend: Backend,
@@ -53,6 +53,10 @@ impl World {
             let session = new_token(&context, "poor");
             generate_rsa(&session, 2048, "rsa", &[1]);
             generate_ec(&session, KeySpec::Ec256, "ec", &[2], true);
+            let session = new_token(&context, "raw");
+            for (n, bits) in [(1, 2048), (2, 3072), (3, 4096)] {
+                generate_rsa(&session, bits, &format!("RSA-{bits}"), &[n]);
+            }
         }
         context.finalize().unwrap();
         let pin_file = directory.join("pin");
@@ -66,7 +70,7 @@ impl World {
             backend,
             module,
             directory: directory.to_owned(),
-            vault: Vault::new(surroundings),
+            vault: Vault::new(surroundings, |why| panic!("{why}")),
             root,
             warnings,
         }
@@ -89,6 +93,15 @@ impl World {
     /// A URI without a PIN source.
     pub(crate) fn uri_without_pin(&self, path: &str) -> String {
         format!("pkcs11:{path}?module-path={}", self.module.display())
+    }
+
+    /// The plugin config of requests that name no key.
+    pub(crate) fn config(&self, token: &str) -> Vec<(String, String)> {
+        let pin = format!("file:{}", self.directory.join("pin").display());
+        let module = self.module.display().to_string();
+        [("module-path", module.as_str()), ("token", token), ("pin-source", &pin)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec()
     }
 
     pub(crate) fn open(&self, key_id: &str, config: &[(&str, &str)]) -> Result<Box<dyn SigningKey>, Error> {
@@ -164,6 +177,11 @@ fn fill(session: &Session, backend: Backend) -> Vec<u8> {
     session.destroy_object(public).unwrap();
     let (public, _) = generate_rsa(session, 2048, "lonely-rsa", &[0x25]);
     session.destroy_object(public).unwrap();
+    let ec = [Attribute::EcParams(vec![0x06, 8, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07])];
+    let careful = [Attribute::AlwaysAuthenticate(true)];
+    generate(session, &Mechanism::EccKeyPairGen, &ec, &careful, ("careful-ec", &[0x28]), true);
+    let rsa = [Attribute::ModulusBits(2048.into()), Attribute::PublicExponent(vec![1, 0, 1])];
+    generate(session, &Mechanism::RsaPkcsKeyPairGen, &rsa, &careful, ("careful-rsa", &[0x29]), true);
     if backend.has_small_rsa() {
         generate_rsa(session, 1024, "small", &[0x26]);
     }
@@ -173,8 +191,8 @@ fn fill(session: &Session, backend: Backend) -> Vec<u8> {
             session,
             &Mechanism::EccEdwardsKeyPairGen,
             &[Attribute::EcParams(params)],
-            "ed25519",
-            &[0x27],
+            &[],
+            ("ed25519", &[0x27]),
             true,
         );
     }
@@ -184,7 +202,7 @@ fn fill(session: &Session, backend: Backend) -> Vec<u8> {
 fn generate_rsa(session: &Session, bits: u64, label: &str, id: &[u8]) -> (ObjectHandle, ObjectHandle) {
     let kind =
         [Attribute::ModulusBits(cryptoki::types::Ulong::new(bits)), Attribute::PublicExponent(vec![1, 0, 1])];
-    generate(session, &Mechanism::RsaPkcsKeyPairGen, &kind, label, id, true)
+    generate(session, &Mechanism::RsaPkcsKeyPairGen, &kind, &[], (label, id), true)
 }
 
 fn generate_ec(
@@ -199,15 +217,22 @@ fn generate_ec(
         KeySpec::Ec384 => &[0x06, 5, 0x2B, 0x81, 0x04, 0x00, 0x22],
         _ => &[0x06, 5, 0x2B, 0x81, 0x04, 0x00, 0x23],
     };
-    generate(session, &Mechanism::EccKeyPairGen, &[Attribute::EcParams(curve.to_vec())], label, id, sign)
+    generate(
+        session,
+        &Mechanism::EccKeyPairGen,
+        &[Attribute::EcParams(curve.to_vec())],
+        &[],
+        (label, id),
+        sign,
+    )
 }
 
 fn generate(
     session: &Session,
     mechanism: &Mechanism<'_>,
     kind: &[Attribute],
-    label: &str,
-    id: &[u8],
+    more: &[Attribute],
+    (label, id): (&str, &[u8]),
     sign: bool,
 ) -> (ObjectHandle, ObjectHandle) {
     let names = [Attribute::Token(true), Attribute::Label(label.into()), Attribute::Id(id.to_vec())];
@@ -220,6 +245,7 @@ fn generate(
             Attribute::Sign(sign),
             Attribute::Derive(!sign),
         ],
+        more,
     ];
     session.generate_key_pair(mechanism, &public, &private.concat()).unwrap()
 }
@@ -232,7 +258,7 @@ fn certify(session: &Session) -> Vec<u8> {
     let root = Issuer::from_params(&root, &root_key);
     let intermediate_der = intermediate.signed_by(&intermediate_key, &root).unwrap();
     let issuer = Issuer::from_params(&intermediate, &intermediate_key);
-    let public = TokenPublicKey(public_point(session, "EC-256"));
+    let public = SpkiKey(public_point(session, "EC-256"));
     for (year, common_name) in [(2026, "renewed"), (2020, "old")] {
         let mut leaf = named(common_name);
         leaf.not_before = rcgen::date_time_ymd(year, 1, 1);
@@ -290,9 +316,10 @@ fn public_point(session: &Session, label: &str) -> Vec<u8> {
     }
 }
 
-struct TokenPublicKey(Vec<u8>);
+/// A P-256 public key that lives in a token.
+pub(crate) struct SpkiKey(pub(crate) Vec<u8>);
 
-impl PublicKeyData for TokenPublicKey {
+impl PublicKeyData for SpkiKey {
     fn der_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -1,0 +1,237 @@
+//! What no soft token does by itself: each loss is mended within the call, or reported as what it is.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use notation_pkcs11::Vault;
+use notation_pkcs11::config::pin::DEFAULTS;
+use prokura_plugin::message::PluginConfig;
+use prokura_plugin::pin::Surroundings;
+use prokura_plugin::{Deadline, Error, ErrorCode, KeyRequest, OpenKey, Scope, SigningKey};
+
+use crate::keys::{sign, verifies};
+use crate::world::{PIN, World};
+
+pub(crate) fn trials(world: &'static World) -> Vec<Trial> {
+    vec![
+        world.trial("losses_are_mended_within_the_call", losses_are_mended_within_the_call),
+        world.trial("errors_that_stay_are_reported", errors_that_stay_are_reported),
+        world.trial("a_token_in_another_slot_is_found", a_token_in_another_slot_is_found),
+        world.trial("a_removed_token_is_named_and_used_again", a_removed_token_is_named_and_used_again),
+        world.trial("a_token_short_of_sessions_is_shared", a_token_short_of_sessions_is_shared),
+        world.trial("the_last_try_is_never_spent", the_last_try_is_never_spent),
+        world.trial("a_login_that_fails_is_sent_once", a_login_that_fails_is_sent_once),
+        world.trial("two_calls_make_a_signature", two_calls_make_a_signature),
+        world.trial("bare_points_and_missing_mechanisms", bare_points_and_missing_mechanisms),
+        world.trial("a_hang_is_reported_in_time", a_hang_is_reported_in_time),
+    ]
+}
+
+/// Breaks things from now on; mends everything when dropped.
+struct Broken<'a>(&'a World);
+
+impl<'a> Broken<'a> {
+    fn by(world: &'a World, rules: &str) -> Self {
+        for tally in 1..9 {
+            let _ = std::fs::remove_file(world.directory.join(format!("tally.{tally}")));
+        }
+        std::fs::write(world.directory.join("faults"), rules).unwrap();
+        Self(world)
+    }
+}
+
+impl Drop for Broken<'_> {
+    fn drop(&mut self) {
+        std::fs::write(self.0.directory.join("faults"), "").unwrap();
+    }
+}
+
+/// How often a function was called since the library was loaded: with each vault of its own it is loaded anew.
+fn calls(world: &World, function: &str) -> u64 {
+    let stats = std::fs::read(world.directory.join(format!("stats.{}", std::process::id()))).unwrap();
+    let record = stats.chunks_exact(32).find(|record| {
+        let name = record[..24].split(|b| *b == 0).next().unwrap_or_default();
+        name == function.as_bytes()
+    });
+    record.map_or(0, |record| u64::from_le_bytes(record[24..].try_into().unwrap()))
+}
+
+fn vault() -> Vault {
+    let variable = |name: &str| match name {
+        "RIGHT" => Some(PIN.into()),
+        "WRONG" => Some("pin-0000".into()),
+        _ => None,
+    };
+    Vault::new(Surroundings::new(DEFAULTS, variable, |_| {}), |why| panic!("{why}"))
+}
+
+fn open(vault: &Vault, id: &str, config: &[(&str, &str)]) -> Result<Box<dyn SigningKey>, Error> {
+    let config: PluginConfig = config.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    vault.open_key(&KeyRequest::new(id, config, Deadline::NONE).unwrap())
+}
+
+fn key(vault: &Vault, world: &World) -> Box<dyn SigningKey> {
+    open(vault, &world.uri("token=Build%20Keys;object=EC-256"), &[]).unwrap()
+}
+
+fn signed(key: &dyn SigningKey) -> Result<(), Error> {
+    let digest = prokura_plugin::Digest::of(prokura_plugin::HashAlgorithm::Sha256, b"m");
+    let signature = key.sign_digest(&digest, Deadline::NONE)?;
+    assert!(verifies(key, b"m", &signature));
+    Ok(())
+}
+
+fn losses_are_mended_within_the_call(world: &World) {
+    let vault = vault();
+    let key = key(&vault, world);
+    for rule in [
+        "C_Sign 1 1 return CKR_SESSION_HANDLE_INVALID",
+        "C_SignInit 1 1 return CKR_SESSION_CLOSED",
+        "C_SignInit 1 1 return CKR_KEY_HANDLE_INVALID",
+        "C_SignInit 1 1 return CKR_OBJECT_HANDLE_INVALID",
+        "C_SignInit 1 1 return CKR_USER_NOT_LOGGED_IN",
+        "C_Sign 1 1 return CKR_OPERATION_NOT_INITIALIZED",
+        "C_Sign 1 1 return CKR_GENERAL_ERROR",
+        "C_Sign 1 1 return CKR_DEVICE_ERROR",
+        "C_Sign 1 1 return CKR_DEVICE_REMOVED",
+        "C_Sign 1 1 return CKR_TOKEN_NOT_PRESENT",
+        "C_Sign 1 1 return-after CKR_DEVICE_ERROR",
+        "C_Sign 1 2 return CKR_DEVICE_ERROR",
+        "C_SignInit 1 1 lose-sessions",
+        "C_SignInit 1 1 lose-login",
+        "C_SignInit 1 1 lose-module",
+        "C_OpenSession 1 1 return CKR_DEVICE_REMOVED\n2 C_SignInit 1 1 lose-sessions",
+    ] {
+        let _broken = Broken::by(world, &format!("1 {rule}\n"));
+        signed(key.as_ref()).unwrap_or_else(|e| panic!("{rule}: {e}"));
+        let (open_now, idle) = vault.session_counts();
+        assert!(open_now == idle && open_now <= 2, "{rule}: {open_now} open, {idle} idle");
+    }
+}
+
+fn errors_that_stay_are_reported(world: &World) {
+    let vault = vault();
+    let key = key(&vault, world);
+    for (ckr, code, scope, retry) in [
+        ("CKR_DEVICE_ERROR", ErrorCode::Error, Scope::Vault, true),
+        ("CKR_GENERAL_ERROR", ErrorCode::Error, Scope::Vault, true),
+        ("CKR_SESSION_HANDLE_INVALID", ErrorCode::Error, Scope::Session, true),
+        ("CKR_KEY_FUNCTION_NOT_PERMITTED", ErrorCode::AccessDenied, Scope::Key, false),
+        ("CKR_MECHANISM_INVALID", ErrorCode::ValidationError, Scope::Key, false),
+        ("CKR_DEVICE_MEMORY", ErrorCode::Throttled, Scope::Vault, true),
+    ] {
+        let broken = Broken::by(world, &format!("1 C_SignInit 1 0 return {ckr}\n"));
+        let error = signed(key.as_ref()).unwrap_err();
+        assert_eq!((error.code, error.scope, error.may_retry()), (code, Some(scope), retry), "{error}");
+        assert_eq!(error.vault_code.as_deref(), Some(ckr));
+        drop(broken);
+        signed(key.as_ref()).unwrap_or_else(|e| panic!("after {ckr}: {e}"));
+    }
+}
+
+fn a_token_in_another_slot_is_found(world: &World) {
+    let vault = vault();
+    let key = key(&vault, world);
+    let _broken = Broken::by(world, "1 * 1 0 slots 100\n2 C_SignInit 1 1 return CKR_DEVICE_REMOVED\n");
+    signed(key.as_ref()).unwrap();
+}
+
+fn a_removed_token_is_named_and_used_again(world: &World) {
+    let vault = vault();
+    let key = key(&vault, world);
+    let broken = Broken::by(world, "1 * 1 0 remove\n");
+    let error = signed(key.as_ref()).unwrap_err();
+    assert!(error.may_retry() && error.scope == Some(Scope::Vault), "{error:?}");
+    let absent = open(&vault, &world.uri("token=Build%20Keys;object=EC-384"), &[]).err().unwrap();
+    assert!(absent.may_retry() && absent.message.contains("is it connected?"), "{absent:?}");
+    drop(broken);
+    signed(key.as_ref()).unwrap();
+}
+
+fn a_token_short_of_sessions_is_shared(world: &World) {
+    let vault = vault();
+    let key = key(&vault, world);
+    let _broken = Broken::by(world, "1 C_OpenSession 1 0 limit 2\n");
+    std::thread::scope(|threads| {
+        for _ in 0..16 {
+            threads.spawn(|| signed(key.as_ref()).unwrap());
+        }
+    });
+    assert!(vault.session_counts().0 <= 2);
+}
+
+fn the_last_try_is_never_spent(world: &World) {
+    // CKF_TOKEN_INITIALIZED, CKF_USER_PIN_INITIALIZED, CKF_LOGIN_REQUIRED, CKF_RNG; then the flag in question.
+    for (flag, words) in [(0x0002_0000, "one last try"), (0x0004_0000, "is locked")] {
+        let vault = vault();
+        let rule = format!("1 C_GetTokenInfo 1 0 flags {}\n", 0x400 | 0x8 | 0x4 | 0x1 | flag);
+        let _broken = Broken::by(world, &rule);
+        let id = world.uri_without_pin("token=guarded;object=k");
+        let error = open(&vault, &id, &[("pin-source", "env:WRONG")]).err().unwrap();
+        assert_eq!(error.code, ErrorCode::AccessDenied);
+        assert!(error.message.contains(words), "{error}");
+        assert_eq!(calls(world, "C_Login"), 0, "no PIN was sent");
+    }
+}
+
+fn a_login_that_fails_is_sent_once(world: &World) {
+    for ckr in ["CKR_DEVICE_ERROR", "CKR_GENERAL_ERROR", "CKR_FUNCTION_FAILED", "CKR_PIN_INCORRECT"] {
+        let vault = vault();
+        let _broken = Broken::by(world, &format!("1 C_Login 1 0 return {ckr}\n"));
+        let id = world.uri_without_pin("token=guarded;object=k");
+        let error = open(&vault, &id, &[("pin-source", "env:RIGHT")]).err().unwrap();
+        assert!(!error.may_retry(), "{error:?}");
+        assert_eq!(calls(world, "C_Login"), 1, "{ckr}: the token may have counted it");
+    }
+}
+
+fn two_calls_make_a_signature(world: &World) {
+    let vault = vault();
+    let key = key(&vault, world);
+    signed(key.as_ref()).unwrap();
+    let counted =
+        ["C_SignInit", "C_Sign", "C_OpenSession", "C_Login", "C_GetSessionInfo", "C_FindObjectsInit"];
+    let before = counted.map(|function| calls(world, function));
+    for _ in 0..10 {
+        signed(key.as_ref()).unwrap();
+    }
+    let after = counted.map(|function| calls(world, function));
+    let made: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    assert_eq!(made, [10, 10, 0, 0, 0, 0], "{counted:?}");
+}
+
+fn bare_points_and_missing_mechanisms(world: &World) {
+    let vault = vault();
+    let expected = key(&vault, world).public_key().clone();
+    let broken = Broken::by(world, "1 C_GetAttributeValue 1 0 raw-point\n");
+    assert_eq!(*key(&vault, world).public_key(), expected);
+    drop(broken);
+    let vault = self::vault();
+    let _broken = Broken::by(world, "1 C_GetMechanismList 1 0 hide CKM_RSA_PKCS_PSS,CKM_ECDSA\n");
+    let rsa = open(&vault, &world.uri("token=Build%20Keys;object=RSA-2048"), &[]).unwrap();
+    assert!(verifies(rsa.as_ref(), b"m", &sign(rsa.as_ref(), b"m")), "padded here");
+    let error = open(&vault, &world.uri("token=Build%20Keys;object=EC-256"), &[]).err().unwrap();
+    assert!(error.message.contains("cannot sign with mechanism CKM_ECDSA"), "{error}");
+}
+
+fn a_hang_is_reported_in_time(world: &World) {
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&reports);
+    let surroundings = Surroundings::new(DEFAULTS, |_| None, |_| {});
+    let vault = Vault::new(surroundings, move |why| sink.lock().unwrap().push(why.to_owned()));
+    let id = world.uri("token=Build%20Keys;object=EC-256");
+    let key = open(&vault, &id, &[("call-timeout", "1")]).unwrap();
+    let broken = Broken::by(world, "1 C_Sign 1 0 hang\n");
+    std::thread::scope(|threads| {
+        let hanging = threads.spawn(|| signed(key.as_ref()));
+        let until = Instant::now() + Duration::from_secs(10);
+        while reports.lock().unwrap().is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(broken);
+        let _ = hanging.join().unwrap();
+    });
+    let reports = reports.lock().unwrap();
+    assert!(reports.len() == 1 && reports[0].contains("asked to sign"), "{reports:?}");
+}
