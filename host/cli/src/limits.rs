@@ -25,3 +25,11 @@ pub(crate) const SIGNATURES_DEFAULT: usize = 100;
 pub(crate) const TEST_VALIDITY_DAYS_MAX: u64 = 366;
 /// Largest file that the quickstart packs or copies, in bytes; files are held in memory.
 pub(crate) const PACKED_FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Largest body fetched for an issuer's certificate, in bytes: a certificate or a PKCS#7 message with a few.
+pub(crate) const ISSUER_BYTES_MAX: usize = 256 * 1024;
+/// Longest time one fetch of an issuer's certificate may take.
+pub(crate) const ISSUER_DEADLINE: Duration = Duration::from_secs(10);
+/// Most redirects followed for an issuer's certificate.
+pub(crate) const ISSUER_REDIRECTS_MAX: usize = 3;
+/// How long before the end of a certificate a signature made with it is worth a warning.
+pub(crate) const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 24 * 3600);

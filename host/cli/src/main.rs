@@ -23,6 +23,7 @@ mod directories;
 mod exit;
 mod inspection;
 mod interruption;
+mod issuer;
 mod limits;
 mod log;
 mod output;

@@ -1,19 +1,27 @@
 //! The key a command signs with: chosen by name or id, its plugin started once and kept open.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use prokura_envelope::EnvelopeFormat;
-use prokura_plugin::PluginName;
+use prokura_envelope::certificate::Certificate;
 use prokura_plugin::message::PluginConfig;
-use prokura_signer::{KeyReference, Plugin, PluginDirectory, PluginOptions, SignRequest, Signed};
+use prokura_plugin::{KeyId, PluginName};
+use prokura_signer::{
+    FetchIssuer, KeyReference, Plugin, PluginDirectory, PluginOptions, SignRequest, Signed,
+};
 
 use crate::artifact::AGENT;
+use crate::cli::certificate::VaultKeyOptions;
 use crate::cli::options::{SignatureFormat, SignerOptions};
-use crate::cli::value::to_map;
+use crate::cli::value::{KeyValue, to_map};
 use crate::config::Config;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::issuer::IssuerClient;
+use crate::limits::EXPIRY_WARNING;
 use crate::output::Output;
 use crate::signing_keys::{KeySource, SigningKeys};
 use crate::verb::Scene;
@@ -38,6 +46,7 @@ pub(crate) struct SigningSession {
     format: EnvelopeFormat,
     options: SignerOptions,
     now: fn() -> Timestamp,
+    warned_of_expiry: Cell<bool>,
 }
 
 impl SigningSession {
@@ -56,13 +65,22 @@ impl SigningSession {
                 Some(SignatureFormat::Cose) => EnvelopeFormat::Cose,
                 Some(SignatureFormat::Jws) | None => EnvelopeFormat::Jws,
             };
-        let (name, key) = choose(options, scene.context)?;
+        let (name, key) = choose(&Chosen::of(options), scene.context)?;
         let executable = plugin_directory(scene.context).find(&name)?;
         let mut how = plugin_options(scene.context);
         how.deadline = options.deadline.0;
+        how.fetch_issuers =
+            options.fetch_issuers.then(|| Arc::new(IssuerClient::new()) as Arc<dyn FetchIssuer>);
         let starting = Plugin::start(executable, key.plugin_config(), how);
         let plugin = scene.progress.step("starting the plugin", starting).await?;
-        Ok(Self { plugin, key, format, options: options.clone(), now: scene.context.now })
+        Ok(Self {
+            plugin,
+            key,
+            format,
+            options: options.clone(),
+            now: scene.context.now,
+            warned_of_expiry: Cell::new(false),
+        })
     }
 
     /// Warns of every entry of the plugin config that sounds like a secret, each time it is used.
@@ -109,6 +127,19 @@ impl SigningSession {
         }
     }
 
+    /// Warns once of certificates that end soon: without a countersignature the signature ends with them.
+    pub(crate) fn warn_of_expiry(&self, signed: &Signed, output: &mut Output<'_>) {
+        let now = (self.now)();
+        let soon = signed.envelope.content().chain.iter().find(|certificate| ends_soon(certificate, now));
+        let Some(certificate) = soon.filter(|_| !self.warned_of_expiry.replace(true)) else { return };
+        output.warn(format_args!(
+            "the certificate of {:?} ends at {}, and this signature with it; have the next one issued (prokura cert \
+             request)",
+            certificate.subject(),
+            certificate.not_after()
+        ));
+    }
+
     /// Ends the plugin's process. A plugin that announces gRPC and fails at it costs time and is worth a look, so it is
     /// said even though the signature is as good.
     pub(crate) async fn close(self, output: &mut Output<'_>) {
@@ -117,6 +148,13 @@ impl SigningSession {
         }
         self.plugin.close().await;
     }
+}
+
+/// Whether a certificate ends within a month; one made for a short time, within the last third of it.
+fn ends_soon(certificate: &Certificate, now: Timestamp) -> bool {
+    let whole = certificate.not_after().duration_since(certificate.not_before());
+    let left = certificate.not_after().duration_since(now);
+    left < SignedDuration::try_from(EXPIRY_WARNING).unwrap_or(SignedDuration::MAX).min(whole / 3)
 }
 
 /// Names under which plugins take secrets that should not lie in a file everybody copies around.
@@ -138,13 +176,43 @@ fn refuse_timestamping(options: &SignerOptions) -> Result<(), Failure> {
     }
 }
 
-fn choose(options: &SignerOptions, context: &Context) -> Result<(PluginName, KeyReference), Failure> {
-    let given = to_map(&options.plugin_config);
-    if let (Some(plugin), Some(id)) = (&options.plugin, &options.id) {
+/// How a command line names a key.
+pub(crate) struct Chosen<'a> {
+    key: Option<&'a str>,
+    id: Option<&'a KeyId>,
+    plugin: Option<&'a PluginName>,
+    plugin_config: &'a [KeyValue],
+}
+
+impl<'a> Chosen<'a> {
+    fn of(options: &'a SignerOptions) -> Self {
+        let SignerOptions { key, id, plugin, plugin_config, .. } = options;
+        Self { key: key.as_deref(), id: id.as_ref(), plugin: plugin.as_ref(), plugin_config }
+    }
+
+    /// As [`VaultKeyOptions`] name it.
+    pub(crate) fn of_vault(options: &'a VaultKeyOptions) -> Self {
+        let VaultKeyOptions { key, id, plugin, plugin_config, .. } = options;
+        Self { key: key.as_deref(), id: id.as_ref(), plugin: plugin.as_ref(), plugin_config }
+    }
+}
+
+/// The plugin config of a command that names a vault and no key.
+pub(crate) fn vault_config(given: &[KeyValue]) -> PluginConfig {
+    PluginConfig(from_here(to_map(given)))
+}
+
+/// The plugin and key a command line means.
+///
+/// # Errors
+/// If there is no such key in the key list.
+pub(crate) fn choose(chosen: &Chosen<'_>, context: &Context) -> Result<(PluginName, KeyReference), Failure> {
+    let given = to_map(chosen.plugin_config);
+    if let (Some(plugin), Some(id)) = (chosen.plugin, chosen.id) {
         return Ok((plugin.clone(), KeyReference::new(id.as_str(), PluginConfig(from_here(given)))?));
     }
     let keys = SigningKeys::load(&context.directories)?;
-    let entry = keys.find(options.key.as_deref())?;
+    let entry = keys.find(chosen.key)?;
     match entry.source()? {
         KeySource::Plugin { id, plugin, config } => {
             let plugin = plugin.parse().map_err(|error| {

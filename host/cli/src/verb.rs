@@ -20,6 +20,8 @@ pub(crate) mod plugin;
 pub(crate) mod policy;
 pub(crate) mod quickstart;
 pub(crate) mod sign;
+pub(crate) mod vault_certificate;
+pub(crate) mod vault_keys;
 pub(crate) mod verify;
 pub(crate) mod version;
 
@@ -54,7 +56,7 @@ pub(crate) fn run_anywhere(command: &Command, output: &mut Output<'_>) -> Option
 pub(crate) async fn run(cli: Cli, context: &Context, output: &mut Output<'_>) -> Result<(), Failure> {
     let scene = Scene::new(context, &cli.global);
     match cli.command {
-        Command::Key(command) => key::run(&command, &scene, output),
+        Command::Key(command) => key::run(&command, &scene, output).await,
         Command::Certificate(command) => certificate::run(&command, &scene, output).await,
         Command::Policy(command) => policy::run(&command, &scene, output).await,
         Command::Plugin(PluginCommand::List) => plugin::list(&scene, output).await,

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
-use super::value::GoDuration;
+use prokura_plugin::{KeyId, PluginName};
+
+use super::value::{GoDuration, KeyValue, parse_deadline, parse_key_id};
 
 /// Names of the three store types.
 pub(crate) const STORE_TYPES: [&str; 3] = ["ca", "signingAuthority", "tsa"];
@@ -19,6 +21,87 @@ pub(crate) enum CertificateCommand {
     Delete(CertificateDeleteOptions),
     GenerateTest(GenerateTestOptions),
     CleanupTest(CleanupTestOptions),
+    Request(RequestOptions),
+    SelfSign(SelfSignOptions),
+    Install(InstallOptions),
+}
+
+/// A key in a vault, by its name in the key list or by plugin and id.
+#[derive(Args, Clone)]
+pub(crate) struct VaultKeyOptions {
+    /// Name of a key in the key list; without it and without --id the default key
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["id", "plugin"])]
+    pub(crate) key: Option<String>,
+
+    /// Id of a key in the vault, with --plugin
+    #[arg(long, value_name = "ID", requires = "plugin", value_parser = parse_key_id)]
+    pub(crate) id: Option<KeyId>,
+
+    /// Plugin that reaches the key, with --id
+    #[arg(long, value_name = "NAME", requires = "id")]
+    pub(crate) plugin: Option<PluginName>,
+
+    /// Handed to the plugin; repeatable. Never put a secret here
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) plugin_config: Vec<KeyValue>,
+
+    /// Longest time one answer of the plugin may take
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_deadline)]
+    pub(crate) deadline: GoDuration,
+}
+
+/// Make a certificate request (PKCS#10) for a key in a vault, for a CA to sign
+#[derive(Args, Clone)]
+#[command(after_long_help = "\
+Example:
+  prokura cert request --key release --subject \"CN=release,O=ACME Rockets,ST=WA,C=US\" --file release.csr")]
+pub(crate) struct RequestOptions {
+    #[command(flatten)]
+    pub(crate) key: VaultKeyOptions,
+
+    /// Distinguished name with at least C, ST and O, as RFC 4514 writes it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subject: String,
+
+    /// Where to write the PEM; standard output by default
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Make a self-signed certificate for a key in a vault. Whoever verifies must trust it itself
+#[derive(Args, Clone)]
+#[command(after_long_help = "\
+Example:
+  prokura cert self-sign --key release --subject \"CN=release,O=ACME Rockets,ST=WA,C=US\" --file release.crt")]
+pub(crate) struct SelfSignOptions {
+    #[command(flatten)]
+    pub(crate) key: VaultKeyOptions,
+
+    /// Distinguished name with at least C, ST and O, as RFC 4514 writes it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subject: String,
+
+    /// How long the certificate is valid
+    #[arg(long, value_name = "DURATION", default_value = "8760h")]
+    pub(crate) validity: GoDuration,
+
+    /// Where to write the PEM; standard output by default
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Put a certificate into the vault beside its key, where the vault has a place for it
+#[derive(Args, Clone)]
+#[command(after_long_help = "\
+Example:
+  prokura cert install --key release release-chain.pem")]
+pub(crate) struct InstallOptions {
+    #[command(flatten)]
+    pub(crate) key: VaultKeyOptions,
+
+    /// File with the key's certificate and, optional, its issuers; PEM or DER, in any order
+    #[arg(value_name = "FILE")]
+    pub(crate) path: PathBuf,
 }
 
 /// A named store of the trust store.

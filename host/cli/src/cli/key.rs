@@ -1,9 +1,9 @@
 //! `key`: verbs on the key list.
 
 use clap::{Args, Subcommand};
-use prokura_plugin::{KeyId, PluginName};
+use prokura_plugin::{KeyId, KeySpec, PluginName};
 
-use super::value::{KeyValue, parse_key_id};
+use super::value::{GoDuration, KeyValue, parse_deadline, parse_key_id};
 
 /// Verbs on the key list.
 #[derive(Subcommand)]
@@ -14,6 +14,58 @@ pub(crate) enum KeyCommand {
     #[command(visible_alias = "ls")]
     List,
     Delete(KeyDeleteOptions),
+    Discover(KeyDiscoverOptions),
+    Create(KeyCreateOptions),
+}
+
+/// List the keys in a vault that can sign: their ids, key specs, certificates and policies
+#[derive(Args, Clone)]
+#[command(after_long_help = "\
+Examples:
+  prokura key discover --plugin pkcs11
+  prokura key discover --plugin aws-kms --plugin-config region=eu-central-1 --output json")]
+pub(crate) struct KeyDiscoverOptions {
+    #[command(flatten)]
+    pub(crate) vault: VaultOptions,
+}
+
+/// Make a key inside a vault
+#[derive(Args, Clone)]
+#[command(after_long_help = "\
+Examples:
+  prokura key create --plugin aws-kms --key-spec EC-256 alias/release
+  prokura key create --plugin yubikey --key-spec EC-384 --plugin-config management-key-source=file:/etc/mgm 9c")]
+pub(crate) struct KeyCreateOptions {
+    #[command(flatten)]
+    pub(crate) vault: VaultOptions,
+
+    /// Key spec: RSA-2048, RSA-3072, RSA-4096, EC-256, EC-384 or EC-521
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) key_spec: KeySpec,
+
+    /// Also add it to the key list under this name
+    #[arg(long, value_name = "KEY_NAME")]
+    pub(crate) add: Option<String>,
+
+    /// What the vault shall call it: an alias, a label, a slot
+    #[arg(value_name = "NAME", value_parser = parse_key_id)]
+    pub(crate) name: KeyId,
+}
+
+/// Which vault.
+#[derive(Args, Clone)]
+pub(crate) struct VaultOptions {
+    /// Plugin that reaches the vault
+    #[arg(long, value_name = "NAME")]
+    pub(crate) plugin: PluginName,
+
+    /// Handed to the plugin; repeatable. A value that starts with ./ or ../ is a path from here. Never put a secret here
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) plugin_config: Vec<KeyValue>,
+
+    /// Longest time the vault may take
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_deadline)]
+    pub(crate) deadline: GoDuration,
 }
 
 /// Add a key to the key list; the vault is not contacted

@@ -52,6 +52,10 @@ pub(crate) struct SignerOptions {
     /// Longest time one answer of the plugin may take
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_deadline)]
     pub(crate) deadline: GoDuration,
+
+    /// Fetch missing issuer certificates from the URLs that the key's certificates name (AIA)
+    #[arg(long)]
+    pub(crate) fetch_issuers: bool,
 }
 
 /// Envelope formats.

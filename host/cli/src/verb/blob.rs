@@ -107,6 +107,7 @@ async fn sign_with(
     });
     let signing = prokura_signer::sign_described(session.plugin(), session.key(), &key, request);
     let signed = scene.progress.step("waiting for the signature", signing).await?;
+    session.warn_of_expiry(&signed, output);
     state_file::replace(&signature_path, signed.envelope.bytes(), 0o600)
         .map_err(|error| error.during("failed to write signature to file"))?;
     Ok(Some(Done {

@@ -8,7 +8,7 @@ use prokura_envelope::certificate::Certificate;
 use prokura_verify::store::{Listed, StoreType, TrustStore};
 use serde::Serialize;
 
-use super::{Scene, only};
+use super::{Scene, only, vault_certificate};
 use crate::cli::certificate::{
     CertificateAddOptions, CertificateCommand, CertificateDeleteOptions, CertificateListOptions,
     CertificateShowOptions, StoreOptions,
@@ -30,6 +30,9 @@ pub(crate) async fn run(
         CertificateCommand::Delete(options) => delete(options, scene, output).await,
         CertificateCommand::GenerateTest(options) => super::generate_test::run(options, scene, output).await,
         CertificateCommand::CleanupTest(options) => super::cleanup_test::run(options, scene, output).await,
+        CertificateCommand::Request(options) => vault_certificate::request(options, scene, output).await,
+        CertificateCommand::SelfSign(options) => vault_certificate::self_sign(options, scene, output).await,
+        CertificateCommand::Install(options) => vault_certificate::install(options, scene, output).await,
     }
 }
 

@@ -13,12 +13,18 @@ use crate::signing::sounds_secret;
 use crate::signing_keys::{KeyEntry, KeySource, SigningKeys};
 
 /// Runs a verb on the key list.
-pub(crate) fn run(command: &KeyCommand, scene: &Scene<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
+pub(crate) async fn run(
+    command: &KeyCommand,
+    scene: &Scene<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
     match command {
         KeyCommand::Add(options) => add(options, scene, output),
         KeyCommand::Update(options) => update(options, scene, output),
         KeyCommand::List => list(scene, output),
         KeyCommand::Delete(options) => delete(options, scene, output),
+        KeyCommand::Discover(options) => super::vault_keys::discover(options, scene, output).await,
+        KeyCommand::Create(options) => super::vault_keys::create(options, scene, output).await,
     }
 }
 

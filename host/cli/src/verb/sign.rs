@@ -22,8 +22,8 @@ struct Signatures {
     signed: Vec<Done>,
 }
 
-/// `{artifact, mediaType, digest, size, signature, signatureDigest, format, signingTime, plugin, keyId, transport,
-/// timingsMs}`.
+/// `{artifact, mediaType, digest, size, signature, signatureDigest, format, signingTime, plugin, keyId,
+/// keyVersion?, vaultRequestId?, transport, timingsMs}`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Done {
@@ -37,6 +37,10 @@ struct Done {
     signing_time: Option<jiff::Timestamp>,
     plugin: String,
     key_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vault_request_id: Option<String>,
     transport: String,
     timings_ms: Milliseconds,
 }
@@ -144,6 +148,7 @@ async fn sign_one(
     let request = session.request(target(&artifact.descriptor));
     let signing = prokura_signer::sign(session.plugin(), session.key(), request);
     let signed = scene.progress.step("waiting for the signature", signing).await?;
+    session.warn_of_expiry(&signed, output);
     let begun = Instant::now();
     let pushing = artifact.repository.push_signature(
         &artifact.descriptor,
@@ -190,6 +195,8 @@ fn done(
         signing_time: content.signing_time.or(content.authentic_signing_time),
         plugin: session.plugin().name().to_string(),
         key_id: session.key().key_id().to_string(),
+        key_version: signed.key_version.clone(),
+        vault_request_id: signed.vault_request_id.clone(),
         transport: signed.transport.to_string(),
         timings_ms,
     }
