@@ -31,6 +31,10 @@ pub(crate) fn gather(
         }
         let chain = CertificateChain::from_pem(pem.as_bytes())
             .map_err(|e| Error::validation(format!("certificates at {path}: {e}")).with_scope(Scope::Key))?;
+        if chain.certificates().is_empty() {
+            return Err(Error::validation(format!("what is at {path} holds no certificate, expected PEM"))
+                .with_scope(Scope::Key));
+        }
         for certificate in chain.certificates() {
             if !found.contains(certificate) {
                 found.push(certificate.clone());

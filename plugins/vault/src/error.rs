@@ -21,7 +21,8 @@ pub(crate) enum Standing {
 
 /// One line of the table. The first that fits counts.
 struct Row {
-    status: u16,
+    /// OpenBao says many a 400 as 500.
+    statuses: &'static [u16],
     /// Part of the vault's words, in lower case; empty fits all.
     words: &'static str,
     code: ErrorCode,
@@ -31,12 +32,23 @@ struct Row {
     advice: &'static str,
 }
 
-const fn row(status: u16, words: &'static str, code: ErrorCode, scope: Scope, advice: &'static str) -> Row {
-    Row { status, words, code, scope, standing: Standing::Settled, advice }
+const fn row(
+    statuses: &'static [u16],
+    words: &'static str,
+    code: ErrorCode,
+    scope: Scope,
+    advice: &'static str,
+) -> Row {
+    Row { statuses, words, code, scope, standing: Standing::Settled, advice }
 }
 
-const fn passing(status: u16, words: &'static str, code: ErrorCode, advice: &'static str) -> Row {
-    Row { status, words, code, scope: Scope::Vault, standing: Standing::Passing, advice }
+const fn passing(
+    statuses: &'static [u16],
+    words: &'static str,
+    code: ErrorCode,
+    advice: &'static str,
+) -> Row {
+    Row { statuses, words, code, scope: Scope::Vault, standing: Standing::Passing, advice }
 }
 
 const TABLE: &[Row] = {
@@ -44,101 +56,113 @@ const TABLE: &[Row] = {
     use Scope::{Key, Request, Session, Vault};
     &[
         row(
-            400,
+            &[400, 500],
             "signing key not found",
             ValidationError,
             Key,
             "there is no such key; `bao list {mount}/keys` lists them",
         ),
         row(
-            400,
+            &[400, 500],
             "soft-deleted",
             ValidationError,
             Key,
             "whoever keeps the key brings it back with `bao write -f {mount}/keys/{key}/soft-delete-restore`",
         ),
         row(
-            400,
+            &[400, 500],
             "less than the minimum",
             ValidationError,
             Key,
             "the key's min_encryption_version forbids this version to sign; sign with a newer one, or have min_encryption_version lowered",
         ),
-        row(400, "higher than the latest", ValidationError, Key, "the key has no such version yet"),
+        row(&[400, 500], "higher than the latest", ValidationError, Key, "the key has no such version yet"),
         row(
-            400,
+            &[400, 500],
             "does not support signing",
             ValidationError,
             Key,
             "a key of type rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384 or ecdsa-p521 is needed",
         ),
         row(
-            400,
+            &[400, 500],
             "derivation",
             ValidationError,
             Key,
             "derived keys cannot sign for Notary; use a key without derivation",
         ),
-        row(400, "sealed", Other, Vault, "the operator must unseal the vault (`bao operator unseal`)"),
+        row(&[400], "sealed", Other, Vault, "the operator must unseal the vault (`bao operator unseal`)"),
         row(
-            400,
+            &[400],
             "missing client token",
             AccessDenied,
             Session,
             "no token reached the vault; what stands in front of it must pass X-Vault-Token on",
         ),
         row(
-            400,
+            &[400],
             "namespace",
             ValidationError,
             Vault,
             "the namespace does not exist; check VAULT_NAMESPACE or plugin config namespace",
         ),
-        row(400, "", ValidationError, Request, "the vault does not take this request"),
-        row(401, "", AccessDenied, Session, "what stands in front of the vault wants another login"),
+        row(&[400], "", ValidationError, Request, "the vault does not take this request"),
+        row(&[401], "", AccessDenied, Session, "what stands in front of the vault wants another login"),
         row(
-            404,
+            &[404],
             "no handler for route",
             ValidationError,
             Vault,
             "nothing is mounted there in this namespace; `bao secrets list` shows what is, `bao secrets enable -path={mount} transit` mounts the engine",
         ),
         row(
-            404,
+            &[404],
             "unsupported path",
             ValidationError,
             Vault,
             "this server's version does not have that; OpenBao 2.0 and Vault 1.15 do",
         ),
-        row(404, "", ValidationError, Key, "it does not exist"),
-        row(405, "", ValidationError, Vault, "this server's version does not have that"),
-        passing(412, "", Timeout, "the node asked has not caught up with the others yet"),
+        row(&[404], "", ValidationError, Key, "it does not exist"),
+        row(&[405], "", ValidationError, Vault, "this server's version does not have that"),
+        passing(&[412], "", Timeout, "the node asked has not caught up with the others yet"),
         passing(
-            429,
+            &[429],
             "",
             Throttled,
             "the vault's rate limit (`bao read sys/quotas/rate-limit/NAME`) is used up for now",
         ),
-        row(472, "", Other, Vault, "this is a disaster-recovery secondary; VAULT_ADDR must name the primary"),
+        row(
+            &[472],
+            "",
+            Other,
+            Vault,
+            "this is a disaster-recovery secondary; VAULT_ADDR must name the primary",
+        ),
         passing(
-            473,
+            &[473],
             "",
             Other,
             "this is a standby that does not forward; VAULT_ADDR should name the active node",
         ),
-        passing(500, "", Other, "the vault failed; its own log says why"),
-        row(501, "", Other, Vault, "the vault is not initialised; its operator must run `bao operator init`"),
-        passing(502, "", Other, "what stands in front of the vault cannot reach it"),
-        row(503, "sealed", Other, Vault, "the operator must unseal the vault (`bao operator unseal`)"),
-        passing(503, "", Other, "the vault is not available for now"),
-        passing(504, "", Timeout, "what stands in front of the vault waited too long for it"),
+        passing(&[500], "", Other, "the vault failed; its own log says why"),
+        row(
+            &[501],
+            "",
+            Other,
+            Vault,
+            "the vault is not initialised; its operator must run `bao operator init`",
+        ),
+        passing(&[502], "", Other, "what stands in front of the vault cannot reach it"),
+        row(&[503], "sealed", Other, Vault, "the operator must unseal the vault (`bao operator unseal`)"),
+        passing(&[503], "", Other, "the vault is not available for now"),
+        passing(&[504], "", Timeout, "what stands in front of the vault waited too long for it"),
     ]
 };
 
 fn find(reply: &Reply) -> Option<&'static Row> {
     let status = reply.status.as_u16();
     let words = reply.errors().join(" ").to_lowercase();
-    TABLE.iter().find(|row| row.status == status && words.contains(row.words))
+    TABLE.iter().find(|row| row.statuses.contains(&status) && words.contains(row.words))
 }
 
 /// Whether to make the call again.
@@ -170,28 +194,35 @@ pub(crate) fn refused(call: &Call, reply: &Reply) -> Error {
 
 /// A 403 although the token is good: which line a policy lacks.
 pub(crate) fn denied(call: &Call, token: &Token) -> Error {
+    Error::access_denied(format!(
+        "cannot {}: HTTP 403, permission denied: the policies of the token ({}) lack {}; whoever \
+         keeps them must add it. The vault says the same of a mount that does not exist",
+        call.doing,
+        token.from,
+        lacking(call)
+    ))
+    .with_scope(Scope::Key)
+    .vault_code("HTTP 403")
+    .with("path", &call.path)
+}
+
+fn lacking(call: &Call) -> String {
     let capabilities = match call.verb {
         Verb::Create => r#""create", "update""#.to_owned(),
         other => format!("{:?}", other.capability()),
     };
-    let path = &call.path;
-    Error::access_denied(format!(
-        "cannot {}: HTTP 403, permission denied: the policies of the token ({}) lack \
-         `path \"{path}\" {{ capabilities = [{capabilities}] }}`; whoever keeps them must add it",
-        call.doing, token.from
-    ))
-    .with_scope(Scope::Key)
-    .vault_code("HTTP 403")
-    .with("path", path)
+    format!("`path \"{}\" {{ capabilities = [{capabilities}] }}`", call.path)
 }
 
 /// A 403 because of the token itself.
 pub(crate) fn spent(call: &Call, token: &Token) -> Error {
     Error::access_denied(format!(
-        "cannot {}: HTTP 403, permission denied: the vault does not accept the token ({}): it is expired, revoked, of \
-         another vault or namespace, or bound to other addresses; log in again, or let the plugin do so with plugin \
-         config auth",
-        call.doing, token.from
+        "cannot {}: HTTP 403, permission denied: the vault does not accept the token ({}), not even to look itself up: \
+         it is expired, revoked, of another vault or namespace, or bound to other addresses; log in again, or let the \
+         plugin do so with plugin config auth. If the token is good, its policies lack {}",
+        call.doing,
+        token.from,
+        lacking(call)
     ))
     .with_scope(Scope::Session)
     .vault_code("HTTP 403")

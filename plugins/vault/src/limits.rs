@@ -11,8 +11,10 @@ pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 pub(crate) const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a call without a deadline of its own (contract 1.0 over stdio) may take with all its retries.
 pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long before its deadline a call gives up at the earliest, so that the host hears why.
+pub(crate) const ANSWER_TIME: Duration = Duration::from_millis(250);
 /// Most attempts of one call. Signing a digest twice does no harm, but a vault in trouble needs quiet.
-pub(crate) const ATTEMPTS_MAX: u32 = 6;
+pub(crate) const ATTEMPTS_MAX: u32 = 5;
 /// First pause between attempts; it doubles each time, and a random part of up to half is taken off.
 pub(crate) const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause of our own making between attempts.
@@ -39,4 +41,4 @@ pub(crate) const PATH_BYTES_MAX: usize = 512;
 pub(crate) const SHOWN_CHARS_MAX: usize = 300;
 /// How long what was read of a key counts as known. After it a description reads the key again and so notices a rotation
 /// or a renewed certificate; signatures in between cost one call each.
-pub(crate) const KNOWN_FOR: Duration = Duration::from_secs(10);
+pub(crate) const KNOWN_FOR: Duration = Duration::from_secs(5);

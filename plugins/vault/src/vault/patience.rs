@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use prokura_plugin::{Deadline, Error};
 
 use crate::error::{Standing, failed, standing, too_late};
-use crate::limits::{ATTEMPTS_MAX, CALL_TIME_MAX, PAUSE_FIRST, PAUSE_MAX, RETRY_AFTER_MAX};
+use crate::limits::{ANSWER_TIME, ATTEMPTS_MAX, CALL_TIME_MAX, PAUSE_FIRST, PAUSE_MAX, RETRY_AFTER_MAX};
 use crate::vault::client::{Call, Client, Failure, Reply};
 
-/// Until when a call may go on.
+/// Until when a call may go on: a little less than the deadline, so that its error still reaches the host.
 pub(crate) fn until(deadline: Deadline) -> Instant {
-    Instant::now() + deadline.remaining().unwrap_or(CALL_TIME_MAX)
+    let left = deadline.remaining().unwrap_or(CALL_TIME_MAX);
+    Instant::now() + left - (left / 20).min(ANSWER_TIME)
 }
 
 /// Makes a call until the vault answers it, refuses it for good, or time is up. Everything this plugin asks may be asked
