@@ -6,6 +6,8 @@ pub mod card;
 pub mod nss;
 pub mod p11fault;
 pub mod p11kit;
+pub mod fault_proxy;
+pub mod openbao;
 pub mod registry;
 pub mod relay;
 pub mod token;
