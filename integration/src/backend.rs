@@ -3,11 +3,11 @@
 pub mod aws;
 pub mod azure;
 pub mod card;
+pub mod fault_proxy;
 pub mod nss;
+pub mod openbao;
 pub mod p11fault;
 pub mod p11kit;
-pub mod fault_proxy;
-pub mod openbao;
 pub mod registry;
 pub mod relay;
 pub mod token;

@@ -1,14 +1,18 @@
-//! What breaks, and what the user is told.
+//! What breaks in a vault, and what the user is told: one line per fault.
 
 #[path = "faults/pkcs11.rs"]
 mod pkcs11;
+#[path = "faults/vault.rs"]
+mod vault;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use libtest_mimic::Arguments;
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::from_args();
-    Ok(libtest_mimic::run(&arguments, pkcs11::trials()).exit_code())
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Most of them wait: for a stall to end, for a token to run out.
+    arguments.test_threads.get_or_insert(8);
+    let trials = pkcs11::trials().into_iter().chain(vault::trials()).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
