@@ -10,7 +10,7 @@ use super::ground::{Ground, Host, KEY, failure, says};
 pub(crate) const FAULTS: &[Fault] = &[
     ("key without a certificate", |g| {
         g.bao.create("bare", KeySpec::Ec256)?;
-        g.signing().id("bare").refused(&["there is no certificate chain"])
+        g.signing().id("bare").refused(&["there is no certificate"])
     }),
     ("certificate of another key", |g| {
         g.bao.server.write("sys/mounts/kv-other", &json!({"type": "kv", "options": {"version": "2"}}))?;
