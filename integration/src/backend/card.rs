@@ -148,11 +148,18 @@ impl VirtualCard {
         policies: (PinPolicy, TouchPolicy),
         authority: &Authority,
     ) -> Result<()> {
-        let object = applet::object_of(slot).with_context(|| format!("PIV has no slot {slot:02x}"))?;
         let spki = self.change(|card| card.put_key(slot, spec, policies.0, policies.1))?;
         let leaf = authority.issue(&spki, &format!("yubikey {spec}"))?;
         let chain = CertificateChain::from_pem(leaf.as_bytes())?;
-        let der = chain.certificates().first().context("a leaf was issued")?;
+        self.store_certificate(slot, chain.certificates().first().context("a leaf was issued")?)
+    }
+
+    /// Stores a certificate in a slot, whosever key it is for.
+    ///
+    /// # Errors
+    /// If PIV has no such slot.
+    pub fn store_certificate(&self, slot: u8, der: &[u8]) -> Result<()> {
+        let object = applet::object_of(slot).with_context(|| format!("PIV has no slot {slot:02x}"))?;
         self.change(|card| card.put_object(object, applet::certificate_object(der)));
         Ok(())
     }
