@@ -14,6 +14,7 @@ pub mod kit;
 pub mod pki;
 pub mod program;
 pub mod rogue;
+pub mod served;
 pub mod signature;
 pub mod suite;
 pub mod vault;

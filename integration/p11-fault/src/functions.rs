@@ -42,10 +42,11 @@ forward! {
 
 /// What every function on a session does around the real call.
 fn around(function: &'static str, call: impl FnOnce(&[Action]) -> CK_RV) -> CK_RV {
-    let actions = match State::get().and_then(|state| state.enter(function)) {
-        Ok(actions) => actions,
+    let (state, actions) = match State::get().and_then(|state| Ok((state, state.enter(function)?))) {
+        Ok(entered) => entered,
         Err(rv) => return rv,
     };
+    let _call = state.among_others();
     if is_removed(&actions) {
         return CKR_DEVICE_REMOVED;
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use cryptoki_sys::*;
@@ -25,6 +25,9 @@ pub(crate) struct State {
     /// Open sessions and the real number of their slot.
     sessions: Mutex<HashMap<CK_SESSION_HANDLE, CK_SLOT_ID>>,
     is_removed: AtomicBool,
+    /// Held for reading by every call in the real module, for writing by what takes its sessions away: SoftHSM loses
+    /// its token for good if sessions are closed while others are in use.
+    traffic: RwLock<()>,
 }
 
 /// Calls the function of the real module, if it has it.
@@ -78,6 +81,7 @@ impl State {
             directory,
             sessions: Mutex::default(),
             is_removed: AtomicBool::new(false),
+            traffic: RwLock::default(),
         })
     }
 
@@ -101,6 +105,7 @@ impl State {
                 Action::LoseSessions => self.lose_sessions(),
                 Action::LoseLogin => self.lose_login(),
                 Action::LoseModule => {
+                    let _alone = self.alone();
                     let _ = real!(C_Finalize(std::ptr::null_mut()));
                     self.forget_sessions();
                 }
@@ -144,7 +149,17 @@ impl State {
         self.sessions().len()
     }
 
+    /// To be held while the real module is called.
+    pub(crate) fn among_others(&self) -> RwLockReadGuard<'_, ()> {
+        self.traffic.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.traffic.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lose_sessions(&self) {
+        let _alone = self.alone();
         let slots: Vec<CK_SLOT_ID> = self.sessions().values().copied().collect();
         for slot in slots {
             let _ = real!(C_CloseAllSessions(slot));
@@ -153,6 +168,7 @@ impl State {
     }
 
     fn lose_login(&self) {
+        let _alone = self.alone();
         let one = self.sessions().keys().next().copied();
         if let Some(session) = one {
             let _ = real!(C_Logout(session));

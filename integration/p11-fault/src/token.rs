@@ -24,7 +24,10 @@ pub(crate) fn install(list: &mut CK_FUNCTION_LIST) {
 fn around(function: &'static str, call: impl FnOnce(&State, &[Action]) -> CK_RV) -> CK_RV {
     let entered = State::get().and_then(|state| Ok((state, state.enter(function)?)));
     match entered {
-        Ok((state, actions)) => leave(&actions, call(state, &actions)),
+        Ok((state, actions)) => {
+            let _call = state.among_others();
+            leave(&actions, call(state, &actions))
+        }
         Err(rv) => rv,
     }
 }

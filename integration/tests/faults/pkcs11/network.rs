@@ -1,7 +1,125 @@
-//! A network HSM that stalls, drops and restarts.
+//! A network HSM that stalls, drops and restarts: SoftHSM behind p11-kit.
 
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
+use prokura_integration::backend::nss::Nss;
+use prokura_integration::backend::p11kit::P11Kit;
+use prokura_integration::served::{Served, reference};
+use prokura_integration::vault::TestVault;
+use prokura_plugin::KeySpec;
+use prokura_signer::KeyReference;
+
+use super::scene::stage;
+use super::told;
+
+const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) fn trials() -> Vec<Trial> {
-    Vec::new()
+    vec![
+        told("network::connection_dropped", || broken(P11Kit::drop_connections)),
+        told("network::connection_cut", || broken(|hsm| hsm.relay.cut())),
+        told("network::server_restarted", || {
+            broken(|hsm| {
+                hsm.stop_server();
+                let _ = hsm.start_server();
+            })
+        }),
+        told("network::server_away", server_away),
+        told("network::stalled_for_a_while", || stalled(P11Kit::stall, P11Kit::resume)),
+        told("network::stalled_on_the_way", || stalled(|h| h.relay.stall(true), |h| h.relay.stall(false))),
+        told("network::stalled_for_good", stalled_for_good),
+        told("network::slow", || {
+            let (hsm, served, key) = start()?;
+            hsm.relay.delay(Duration::from_millis(20));
+            served.sign(&key)?;
+            Ok("signed".to_owned())
+        }),
+        told("network::not_there_at_first", || {
+            let (hsm, served, key) = start()?;
+            hsm.stop_server();
+            refusal(&served, &key)
+        }),
+        told("nss::all_specs", || {
+            let nss = Nss::new(&stage()?.directory()?)?;
+            all_specs(&nss)
+        }),
+        told("network::all_specs", || all_specs(&P11Kit::start(&stage()?.directory()?)?)),
+    ]
+}
+
+fn start() -> Result<(P11Kit, Served, KeyReference)> {
+    let hsm = P11Kit::start(&stage()?.directory()?)?;
+    let served = serve(&hsm)?;
+    let key = reference(hsm.key(KeySpec::Ec256))?;
+    Ok((hsm, served, key))
+}
+
+fn serve(vault: &dyn TestVault) -> Result<Served> {
+    let environment = vault.environment().into_iter().map(|(name, value)| (name.into(), value));
+    Served::start(stage()?.home.plugins(), vault.plugin(), environment, DEADLINE)
+}
+
+fn all_specs(vault: &dyn TestVault) -> Result<String> {
+    let served = serve(vault)?;
+    for spec in vault.specs() {
+        served.sign(&reference(vault.key(*spec))?)?;
+    }
+    Ok(format!("signed with {} keys", vault.specs().len()))
+}
+
+fn broken(break_it: impl Fn(&P11Kit)) -> Result<String> {
+    let (hsm, served, key) = start()?;
+    for _ in 0..3 {
+        served.sign(&key)?;
+        break_it(&hsm);
+        served.sign(&key)?;
+    }
+    Ok(format!("signed, {} restarts of the plugin", served.plugin.supervision().restarts))
+}
+
+fn server_away() -> Result<String> {
+    let (hsm, served, key) = start()?;
+    served.sign(&key)?;
+    hsm.stop_server();
+    let refused = refusal(&served, &key)?;
+    hsm.start_server()?;
+    served.sign(&key)?;
+    Ok(refused)
+}
+
+fn refusal(served: &Served, key: &KeyReference) -> Result<String> {
+    match served.sign(key) {
+        Ok(()) => bail!("it signed without a server"),
+        Err(refused) => Ok(refused.to_string()),
+    }
+}
+
+fn stalled(stall: impl Fn(&P11Kit), resume: impl Fn(&P11Kit) + Sync) -> Result<String> {
+    let (hsm, served, key) = start()?;
+    served.sign(&key)?;
+    stall(&hsm);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            std::thread::sleep(Duration::from_secs(2));
+            resume(&hsm);
+        });
+        served.sign(&key)
+    })?;
+    Ok("signed after 2 s".to_owned())
+}
+
+/// One connection hangs for ever; a new one does not. The watchdog gives it up in time.
+fn stalled_for_good() -> Result<String> {
+    let hsm = P11Kit::start(&stage()?.directory()?)?;
+    let served = serve(&hsm)?;
+    let mut named = hsm.key(KeySpec::Ec256);
+    named.config.push(("call-timeout".to_owned(), "3".to_owned()));
+    let key = reference(named)?;
+    served.sign(&key)?;
+    ensure!(hsm.remotes() == 1, "{} connections", hsm.remotes());
+    hsm.stall();
+    served.sign(&key)?;
+    Ok(format!("signed, {} restarts of the plugin", served.plugin.supervision().restarts))
 }

@@ -11,6 +11,7 @@ use prokura_integration::backend::token::{LABEL, Token, uri};
 use prokura_integration::home::Home;
 use prokura_integration::image::Image;
 use prokura_integration::program::{Missing, Run, executable, output};
+use prokura_integration::served::Served;
 
 /// Nothing may take longer than the deadline given and what is granted for stopping.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -121,6 +122,12 @@ impl Scene {
                 .ok()?;
         }
         Ok(run)
+    }
+
+    /// The plugin, serving in this scene.
+    pub(super) fn served(&self, deadline: Duration) -> Result<Served> {
+        let environment = self.environment().into_iter().map(|(name, value)| (name.into(), value.into()));
+        Served::start(self.stage.home.plugins(), "pkcs11", environment, deadline)
     }
 
     /// It signs, and the signature verifies. Returns what is said of it.
