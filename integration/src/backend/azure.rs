@@ -10,6 +10,7 @@
 )]
 
 mod authority;
+mod desk;
 mod entra;
 mod fault;
 mod key;
@@ -32,6 +33,7 @@ use tempfile::TempDir;
 use crate::pki::{Authority, generate_key};
 use crate::vault::{Abilities, TestKey, TestVault};
 
+pub use desk::{Desk, Variables, key_reference, plugin_config};
 pub use entra::{CLIENT, EXPIRED_SECRET, FEDERATED, OTHER_TENANT, SECRET, TENANT};
 pub use fault::Fault;
 pub use python::sdk_python;
@@ -330,6 +332,22 @@ impl AzureVault {
         {
             own.chain = other;
         }
+    }
+
+    /// Starts a certificate with issuer `Unknown`, as `az keyvault certificate create` does: a key, and a request for
+    /// its certificate. Returns the key's SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    /// If the key or the request cannot be made.
+    pub fn begin_certificate(&self, name: &str, spec: KeySpec) -> Result<Vec<u8>> {
+        let version = Version::generate(spec, false)?;
+        let spki = rcgen::PublicKeyData::subject_public_key_info(&version.pair);
+        let csr = rest::request_for(&version.pair, name)?;
+        let content_type = "application/x-pem-file".to_owned();
+        self.state()
+            .pending
+            .insert(name.to_owned(), Pending { version, csr, content_type, exportable: false });
+        Ok(spki)
     }
 
     /// Forgets the certificate of a key.

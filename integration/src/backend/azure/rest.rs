@@ -299,19 +299,20 @@ fn secret(state: &State, base: &str, name: &str, version: &str) -> Answered {
 /// `POST create` with issuer `Unknown`: a key and a request for its certificate, which somebody else must issue.
 fn begin(state: &mut State, base: &str, name: &str, body: &Value) -> Answered {
     let policy = &body["policy"];
-    let mut properties = policy["key_props"].clone();
-    properties["kty"] = policy["key_props"]["kty"].clone();
-    let version = Version::generate(spec(&properties)?, false)?;
-    let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, policy["x509_props"]["subject"].as_str().unwrap_or(name));
-    let csr = params.serialize_request(&version.pair).map_err(|e| anyhow!("{e}"))?.der().to_vec();
+    let version = Version::generate(spec(&policy["key_props"])?, false)?;
+    let csr = request_for(&version.pair, policy["x509_props"]["subject"].as_str().unwrap_or(name))?;
     let content_type =
         policy["secret_props"]["contentType"].as_str().unwrap_or("application/x-pkcs12").to_owned();
     let exportable = policy["key_props"]["exportable"].as_bool().unwrap_or(true);
     state.pending.insert(name.to_owned(), super::Pending { version, csr, content_type, exportable });
     pending(state, base, name)
+}
+
+/// A request for a certificate (RFC 2986), DER.
+pub(super) fn request_for(pair: &rcgen::KeyPair, subject: &str) -> Result<Vec<u8>> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, subject);
+    Ok(params.serialize_request(pair)?.der().to_vec())
 }
 
 fn pending(state: &State, base: &str, name: &str) -> Answered {
