@@ -135,7 +135,8 @@ fn address(request: &VaultRequest, environment: &Environment) -> Result<(Url, St
     Ok((url, from))
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether the address is this machine's own.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),

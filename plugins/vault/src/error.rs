@@ -120,10 +120,10 @@ const TABLE: &[Row] = {
             "unsupported path",
             ValidationError,
             Vault,
-            "this server's version does not have that; OpenBao 2.0 and Vault 1.15 do",
+            "this version of the server does not have that; a newer one may",
         ),
         row(&[404], "", ValidationError, Key, "it does not exist"),
-        row(&[405], "", ValidationError, Vault, "this server's version does not have that"),
+        row(&[405], "", ValidationError, Vault, "this version of the server does not have that"),
         passing(&[412], "", Timeout, "the node asked has not caught up with the others yet"),
         passing(
             &[429],
