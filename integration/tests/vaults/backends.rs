@@ -1,0 +1,83 @@
+//! The backends, each by its name, the specs it has and how it is started.
+
+use std::path::Path;
+
+use anyhow::Result;
+use prokura_integration::backend::aws::Kms;
+use prokura_integration::backend::azure::{AzureVault, Kind};
+use prokura_integration::backend::card::Filled;
+use prokura_integration::backend::nss::Nss;
+use prokura_integration::backend::p11kit::P11Kit;
+use prokura_integration::backend::token::Token;
+use prokura_integration::vault::{Abilities, TestVault};
+use prokura_plugin::KeySpec;
+
+/// A backend before it is started: what must be known to name its tests.
+pub(crate) struct Backend {
+    /// Plugin and backend.
+    pub(crate) name: &'static str,
+    /// Its key specs.
+    pub(crate) specs: &'static [KeySpec],
+    /// What it can do besides signing.
+    pub(crate) abilities: Abilities,
+    /// Starts it below a directory.
+    pub(crate) start: fn(&Path) -> Result<Box<dyn TestVault>>,
+}
+
+/// All six.
+const SIX: &[KeySpec] = &KeySpec::ALL;
+/// What PIV has since firmware 5.7.
+const PIV: &[KeySpec] =
+    &[KeySpec::Rsa2048, KeySpec::Rsa3072, KeySpec::Rsa4096, KeySpec::Ec256, KeySpec::Ec384];
+
+const TOKEN: Abilities = Abilities { list: true, create: true, install: true, version: false };
+const KMS: Abilities = Abilities { list: true, create: true, install: false, version: true };
+const KEY_VAULT: Abilities = Abilities { list: true, create: true, install: true, version: true };
+
+/// Every backend.
+pub(crate) const ALL: &[Backend] = &[
+    Backend {
+        name: "pkcs11/softhsm",
+        specs: SIX,
+        abilities: TOKEN,
+        start: |d| Ok(Box::new(Token::softhsm(d)?)),
+    },
+    Backend {
+        name: "pkcs11/kryoptic",
+        specs: SIX,
+        abilities: TOKEN,
+        start: |d| Ok(Box::new(Token::kryoptic(d)?)),
+    },
+    Backend { name: "pkcs11/nss", specs: SIX, abilities: TOKEN, start: |d| Ok(Box::new(Nss::new(d)?)) },
+    Backend {
+        name: "pkcs11/p11-kit",
+        specs: SIX,
+        abilities: TOKEN,
+        start: |d| Ok(Box::new(P11Kit::start(d)?)),
+    },
+    Backend { name: "aws-kms/moto", specs: SIX, abilities: KMS, start: |_| Ok(Box::new(Kms::moto()?)) },
+    Backend {
+        name: "aws-kms/localstack",
+        specs: SIX,
+        abilities: KMS,
+        start: |_| Ok(Box::new(Kms::localstack()?)),
+    },
+    Backend {
+        name: "azure-keyvault/vault",
+        specs: SIX,
+        abilities: KEY_VAULT,
+        start: |_| Ok(Box::new(AzureVault::start(Kind::Vault)?)),
+    },
+    Backend {
+        name: "azure-keyvault/managedhsm",
+        specs: SIX,
+        abilities: KMS,
+        start: |_| Ok(Box::new(AzureVault::start(Kind::ManagedHsm)?)),
+    },
+    Backend {
+        name: "yubikey/virtual",
+        specs: PIV,
+        abilities: TOKEN,
+        start: |d| Ok(Box::new(Filled::start(d)?)),
+    },
+];
