@@ -19,6 +19,13 @@ pub trait TestVault: Send + Sync {
     /// How the key of a spec is named to the plugin.
     fn key(&self, spec: KeySpec) -> TestKey;
 
+    /// Plugin config that names the vault and no key in it: where keys are listed and made.
+    fn vault_config(&self) -> Vec<(String, String)> {
+        let mut config = self.specs().first().map(|spec| self.key(*spec).config).unwrap_or_default();
+        config.retain(|(name, _)| !["ca_certs", "certificate"].contains(&name.as_str()));
+        config
+    }
+
     /// Environment the plugin needs to reach it.
     fn environment(&self) -> Vec<(&'static str, OsString)>;
 

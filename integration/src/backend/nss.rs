@@ -8,7 +8,7 @@ use anyhow::Result;
 use prokura_plugin::KeySpec;
 
 use crate::backend::p11fault::{Faults, VARIABLE};
-use crate::backend::token::{ABILITIES, PIN, chain_config, uri};
+use crate::backend::token::{ABILITIES, PIN, chain_config, token_config, uri};
 use crate::program::{Missing, executable, run, system};
 use crate::vault::{Abilities, TestKey, TestVault};
 
@@ -100,6 +100,12 @@ impl TestVault for Nss {
         let mut config = chain_config(&self.root);
         config.push(("init-args".to_owned(), self.init_args.clone()));
         TestKey { id: uri(LABEL, &crate::key::id(spec), &self.module, &self.pin_file), config }
+    }
+
+    fn vault_config(&self) -> Vec<(String, String)> {
+        let mut config = token_config(&self.module, &self.pin_file);
+        config.push(("init-args".to_owned(), self.init_args.clone()));
+        config
     }
 
     fn environment(&self) -> Vec<(&'static str, OsString)> {

@@ -15,7 +15,7 @@ use prokura_plugin::KeySpec;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::backend::relay::Relay;
-use crate::backend::token::{ABILITIES, LABEL, Token, chain_config, uri};
+use crate::backend::token::{ABILITIES, LABEL, Token, chain_config, token_config, uri};
 use crate::program::{Missing, system};
 use crate::vault::{Abilities, TestKey, TestVault};
 
@@ -176,6 +176,10 @@ impl TestVault for P11Kit {
     fn key(&self, spec: KeySpec) -> TestKey {
         let id = uri(LABEL, &crate::key::id(spec), &self.client, &self.token.pin_file);
         TestKey { id, config: chain_config(&self.token.root) }
+    }
+
+    fn vault_config(&self) -> Vec<(String, String)> {
+        token_config(&self.client, &self.token.pin_file)
     }
 
     fn environment(&self) -> Vec<(&'static str, OsString)> {

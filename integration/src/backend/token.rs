@@ -165,6 +165,10 @@ impl TestVault for Token {
         TestKey { id: self.key_uri(spec), config: chain_config(&self.root) }
     }
 
+    fn vault_config(&self) -> Vec<(String, String)> {
+        token_config(&self.module, &self.pin_file)
+    }
+
     fn environment(&self) -> Vec<(&'static str, OsString)> {
         vec![(self.environment.0, self.environment.1.clone().into())]
     }
@@ -180,6 +184,16 @@ impl TestVault for Token {
 
 /// What the plugin can do with every PKCS#11 token.
 pub const ABILITIES: Abilities = Abilities { list: true, create: true, install: true, version: false };
+
+/// Plugin config that names the token instead of a URI.
+pub fn token_config(module: &Path, pin_file: &Path) -> Vec<(String, String)> {
+    let entry = |name: &str, value: String| (name.to_owned(), value);
+    vec![
+        entry("module-path", module.display().to_string()),
+        entry("token", LABEL.to_owned()),
+        entry("pin-source", format!("file:{}", pin_file.display())),
+    ]
+}
 
 /// The token holds the leaf, the bundle the rest.
 pub fn chain_config(root: &Path) -> Vec<(String, String)> {

@@ -44,8 +44,7 @@ fn discover(scene: &Scene) -> Result<()> {
     let at = scene.started()?;
     ensure!(at.vault.abilities() == scene.backend.abilities, "the backend's abilities differ");
     ensure!(at.vault.specs() == scene.backend.specs, "the backend's specs differ");
-    let first = scene.backend.specs.first().context("a backend has specs")?;
-    let said = at.json(&["key", "discover"], &at.vault_arguments(&at.key(*first).config))?;
+    let said = at.json(&["key", "discover"], &at.vault_arguments(&at.vault.vault_config()))?;
     let keys = said.get("keys").and_then(|keys| keys.as_array()).context("no keys")?;
     for spec in scene.backend.specs {
         let of_spec: Vec<_> =
@@ -75,8 +74,7 @@ fn name_of_new(plugin: &str, what: &str) -> (String, Vec<(String, String)>) {
 fn make(at: &Started, scene: &Scene, what: &str) -> Result<(TestKey, KeySpec)> {
     let spec = if scene.backend.specs.contains(&KeySpec::Ec384) { KeySpec::Ec384 } else { KeySpec::Rsa2048 };
     let (name, more) = name_of_new(at.vault.plugin(), what);
-    let mut config = at.key(spec).config;
-    config.retain(|(name, _)| !["ca_certs", "certificate"].contains(&name.as_str()));
+    let mut config = at.vault.vault_config();
     config.extend(more);
     let mut arguments = at.vault_arguments(&config);
     arguments.extend(["--key-spec".to_owned(), spec.as_str().to_owned(), name]);
