@@ -1,4 +1,20 @@
 //! YubiKeys without hardware: a virtual PIV card behind a real pcscd, with everything that happens to real ones.
+//!
+//! What who talks to these cards meets, and would meet with real ones:
+//! - libpcsclite reads [`SOCKET_VARIABLE`] once per process.
+//! - pcscd looks for cards every 0.4 s: a card is there up to half a second after it was put in. Ask again, don't sleep.
+//! - Any command between VERIFY and a signature ends what PIN policy `always` wants: read certificates before.
+//! - Opening a card resets it for all, or SELECT does: whoever verified a PIN before must do so again.
+//! - A touch that does not come in time and a PIN that was not verified are the same status, 6982.
+//! - The last wrong PIN is answered 63C0, every one after it 6983.
+//! - A wrong PIN whose answer is lost with the card has counted all the same.
+//! - A card pulled in the middle of a command: `SCARD_E_NOT_TRANSACTED`. Then the slot is empty, `SCARD_E_NO_SMARTCARD`.
+//! - pcscd killed: `SCARD_E_NO_SERVICE` or `SCARD_E_SERVICE_STOPPED`, and every handle is worthless once it is back.
+//! - A card held exclusively: `SCARD_E_SHARING_VIOLATION`.
+//!
+//! And with the `yubikey` crate, 0.9.0-rc.0: `open_by_serial` selects PIV on every card on its way, and waits for one
+//! that another program has in a transaction; `piv_keys` shows the certificate of 9d a second time, as that of a slot
+//! for the PIN; a certificate that is not there is `InvalidObject`; `import_*_key` take the touch policy first.
 
 mod applet;
 mod client;
@@ -44,20 +60,19 @@ impl Reader {
     /// # Errors
     /// [`crate::program::Missing`] without pcscd, vsmartcard's driver or the right to a mount namespace.
     pub fn start(directory: &Path) -> Result<Self> {
-        let [first, second] = daemon::neighbours()?;
-        let port = first.local_addr()?.port();
-        let cards = [insert(first, FIRST)?, insert(second, SECOND)?];
-        let reader = Self { daemon: Daemon::start(directory, port)?, cards };
+        let daemon = Daemon::start(directory)?;
+        let cards = [insert(&daemon, 0, FIRST)?, insert(&daemon, 1, SECOND)?];
+        let reader = Self { daemon, cards };
         reader.daemon.wait_for_card(0, true)?;
         reader.daemon.wait_for_card(1, true)?;
         Ok(reader)
     }
 }
 
-fn insert(listener: std::net::TcpListener, identity: Identity) -> Result<VirtualCard> {
+fn insert(daemon: &Daemon, slot: u16, identity: Identity) -> Result<VirtualCard> {
     let finger = Arc::default();
     let card = applet::Card::new(identity, Arc::clone(&finger))?;
-    VirtualCard::insert(listener, card, finger)
+    VirtualCard::insert(daemon.address(slot)?, card, finger)
 }
 
 /// Where [`Filled`] has its keys: slots that want the PIN once, and 9c, which always does.

@@ -7,14 +7,14 @@
 #![expect(clippy::disallowed_methods, reason = "runs the command it is given")]
 #![expect(clippy::print_stdout, reason = "says where the cards are")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io::BufRead as _;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
-use prokura_integration::backend::card::control::{Control, USAGE};
+use prokura_integration::backend::card::control::{Control, USAGE, send};
 use prokura_integration::backend::card::{Filled, SOCKET_VARIABLE};
 
 /// Two virtual YubiKeys behind a pcscd of their own.
@@ -40,20 +40,12 @@ fn main() -> Result<ExitCode> {
     let temporary = tempfile::Builder::new().prefix("virtual-card-").tempdir()?;
     let directory = arguments.directory.unwrap_or_else(|| temporary.path().to_owned());
     match arguments.send {
-        Some(line) => send(&directory.join("control"), &line),
+        Some(line) => {
+            println!("{}", send(&directory.join("control"), &line)?);
+            Ok(ExitCode::SUCCESS)
+        }
         None => serve(&directory, &arguments.command),
     }
-}
-
-fn send(socket: &Path, line: &str) -> Result<ExitCode> {
-    let mut stream =
-        UnixStream::connect(socket).with_context(|| format!("no cards at {}", socket.display()))?;
-    writeln!(stream, "{line}")?;
-    stream.shutdown(std::net::Shutdown::Write)?;
-    let mut said = String::new();
-    BufReader::new(stream).read_line(&mut said)?;
-    print!("{said}");
-    Ok(if said.starts_with("ok") { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn serve(directory: &Path, command: &[String]) -> Result<ExitCode> {
@@ -64,8 +56,8 @@ fn serve(directory: &Path, command: &[String]) -> Result<ExitCode> {
     let _ = std::fs::remove_file(&control);
     println!("{SOCKET_VARIABLE}={}", socket.display());
     println!("root={} pin={}", filled.root.display(), filled.pin_file.display());
-    let served = control.clone();
-    std::thread::spawn(move || Control::new(filled.reader).serve(&served));
+    let listener = UnixListener::bind(&control)?;
+    let serving = std::thread::spawn(move || Control::new(filled.reader).serve(&listener));
     let status = match command {
         [] => {
             std::io::stdin().lock().lines().for_each(drop);
@@ -76,5 +68,7 @@ fn serve(directory: &Path, command: &[String]) -> Result<ExitCode> {
             status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
         }
     };
+    let _ = send(&control, "end");
+    let _ = serving.join();
     Ok(status)
 }

@@ -1,6 +1,7 @@
 //! The virtual card's control: one line per command, as a UNIX socket or a test script gives it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -21,9 +22,28 @@ touch-after N MS | touch-by-hand N   when the card is touched
 patience N MS                        how long the card waits for a touch
 count N | count-anew N               commands by instruction
 tries N                              tries left of PIN and PUK
+asking N | hanging N                 whether it waits for a touch, for `release`
 hold N | let-go                      another program holds the card exclusively
 kill-pcscd | restart-pcscd           signal 9, and starting it again
+end                                  ends cards and pcscd
 ";
+
+/// Sends one line to the cards that listen at `socket`, and returns what they say.
+///
+/// # Errors
+/// If no cards listen there, or with what they say is wrong.
+pub fn send(socket: &Path, line: &str) -> Result<String> {
+    let mut stream =
+        UnixStream::connect(socket).with_context(|| format!("no cards listen at {}", socket.display()))?;
+    writeln!(stream, "{line}")?;
+    stream.shutdown(Shutdown::Write)?;
+    let said = std::io::read_to_string(stream)?;
+    match said.split_once(' ') {
+        Some(("ok", said)) => Ok(said.trim_end().to_owned()),
+        None if said.is_empty() && line == "end" => Ok(said),
+        _ => bail!("{said}"),
+    }
+}
 
 /// A reader under control, and what holds its cards.
 pub struct Control {
@@ -42,27 +62,33 @@ impl Control {
         &self.reader
     }
 
-    /// Answers lines on a socket until it is removed.
+    /// Answers lines on a socket until one says `end`.
     ///
     /// # Errors
-    /// If the socket cannot be made.
-    pub fn serve(mut self, socket: &Path) -> Result<()> {
-        for stream in UnixListener::bind(socket)?.incoming() {
+    /// If no client can be accepted.
+    pub fn serve(mut self, socket: &UnixListener) -> Result<()> {
+        for stream in socket.incoming() {
             // A client that goes away is no reason to end.
-            let _ = self.converse(stream?);
+            if let Ok(true) = self.converse(stream?) {
+                break;
+            }
         }
         Ok(())
     }
 
-    fn converse(&mut self, stream: UnixStream) -> Result<()> {
+    fn converse(&mut self, stream: UnixStream) -> Result<bool> {
         let mut replies = stream.try_clone()?;
         for line in BufReader::new(stream).lines() {
-            match self.command(&line?) {
+            let line = line?;
+            if line == "end" {
+                return Ok(true);
+            }
+            match self.command(&line) {
                 Ok(said) => writeln!(replies, "ok {said}")?,
                 Err(error) => writeln!(replies, "error {error:#}")?,
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Carries out one line.
@@ -106,6 +132,8 @@ impl Control {
                 let shown: Vec<String> = counted.iter().map(|(ins, n)| format!("{ins:02x}={n}")).collect();
                 return Ok(shown.join(" "));
             }
+            ("asking", []) => return Ok(card.is_asking().to_string()),
+            ("hanging", []) => return Ok(card.is_hanging().to_string()),
             ("tries", []) => return Ok(format!("{:?}", card.tries())),
             _ => bail!("expected one of\n{USAGE}"),
         }

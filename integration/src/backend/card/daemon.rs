@@ -1,19 +1,22 @@
 //! A pcscd of its own for the tests: private socket, one reader with two slots, killed and started again at will.
 //!
-//! pcscd has `/run/pcscd` compiled in, so it runs in a mount namespace in which that is a directory of the test. Its
-//! socket is an ordinary file there, and libpcsclite is led to it by `PCSCLITE_CSOCK_NAME`: only pcscd needs the
-//! namespace, not what is tested.
+//! pcscd has `/run/pcscd` compiled in, and vsmartcard's driver listens on all interfaces; so both run in namespaces of
+//! their own, in which that is a directory of the test and those interfaces are none but `lo`. pcscd's socket is an
+//! ordinary file of that directory, and `PCSCLITE_CSOCK_NAME` leads libpcsclite to it: what is tested needs no
+//! namespace. (The driver can also be told to connect to the card. Debian 12's aborts pcscd when such a card is
+//! pulled.)
 
 use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use rustix::process::Pid;
 
-use super::client::{Client, SLOTS};
+use super::client::Client;
 use super::link::wait_until;
 use crate::program::{Missing, system};
 
@@ -28,50 +31,83 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// The environment variable that leads libpcsclite to a socket.
 pub const SOCKET_VARIABLE: &str = "PCSCLITE_CSOCK_NAME";
 
+/// The driver's port for the first slot, in a network where nobody else has one.
+const PORT: u16 = 0x9001;
+
 /// A running pcscd; it ends when this is dropped, and when the test process dies.
 pub struct Daemon {
     directory: PathBuf,
-    running: Option<Running>,
+    keeper: Child,
+    pids: BufReader<ChildStdout>,
+    running: Option<Pid>,
 }
 
-struct Running {
-    shell: Child,
-    pid: rustix::process::Pid,
-}
-
-/// Starts pcscd where `$1` is its run directory, says its pid, and ends it when standard input ends. The directory
-/// it has compiled in is there only where pcscd ran before.
-const SCRIPT: &str = r#"
+/// Keeps the namespaces, in which `$1` is the run directory. For every line it reads it starts pcscd and says its pid;
+/// at the end of its input it kills the last one. The directory pcscd has compiled in is there only where one ran
+/// before, and a killed one leaves files with which none would start again.
+const KEEPER: &str = r#"
 test -d /run/pcscd || { mount -t tmpfs tmpfs /run && mkdir /run/pcscd; } || exit 1
-mount --bind "$1" /run/pcscd || exit 1
-pcscd --foreground --critical --config "$2" >"$3" 2>&1 </dev/null &
-echo $!
-read -r _
-kill -9 $! 2>/dev/null"#;
+mount --bind "$1" /run/pcscd && ip link set lo up && echo ready || exit 1
+pid=
+while read -r _; do
+    rm -f /run/pcscd/*
+    pcscd --foreground --critical --config "$2" >>"$3" 2>&1 </dev/null &
+    pid=$!
+    echo "$pid"
+done
+kill -9 $pid"#;
 
 impl Daemon {
-    /// Starts pcscd with its files below `directory`. Its reader's slots are at `port` and the next; who listens there
-    /// must answer by now, for pcscd asks while it starts.
+    /// Starts pcscd with its files below `directory`.
     ///
     /// # Errors
-    /// [`Missing`] without pcscd, vsmartcard's driver or the right to a mount namespace.
-    pub(super) fn start(directory: &Path, port: u16) -> Result<Self> {
-        system("pcscd", INSTALL)?;
-        system("unshare", "apt-get install util-linux")?;
+    /// [`Missing`] without pcscd, vsmartcard's driver or the right to namespaces.
+    pub(super) fn start(directory: &Path) -> Result<Self> {
+        for (program, install) in [
+            ("pcscd", INSTALL),
+            ("unshare", "apt-get install util-linux"),
+            ("ip", "apt-get install iproute2"),
+        ] {
+            system(program, install)?;
+        }
         if !Path::new(DRIVER).is_file() {
             return Err(Missing::new("vsmartcard's driver for pcscd", INSTALL).into());
         }
-        let config = directory.join("reader.conf.d");
+        let (run, config) = (directory.join("run"), directory.join("reader.conf.d"));
+        std::fs::create_dir_all(&run)?;
         std::fs::create_dir_all(&config)?;
-        std::fs::write(
-            config.join("vpcd"),
-            format!(
-                "FRIENDLYNAME \"{READER}\"\nDEVICENAME 127.0.0.1:{port}\nLIBPATH {DRIVER}\nCHANNELID {port}\n"
-            ),
-        )?;
-        let mut daemon = Self { directory: directory.to_owned(), running: None };
+        let reader = format!(
+            "FRIENDLYNAME \"{READER}\"\nDEVICENAME /dev/null:{PORT}\nLIBPATH {DRIVER}\nCHANNELID {PORT}\n"
+        );
+        std::fs::write(config.join("vpcd"), reader)?;
+        let mut keeper = Command::new("unshare")
+            .args(["--mount", "--net", "--", "sh", "-c", KEEPER, "sh"])
+            .args([&run, &config, &directory.join("pcscd.log")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let pids = BufReader::new(keeper.stdout.take().context("stdout is a pipe")?);
+        let mut daemon = Self { directory: directory.to_owned(), keeper, pids, running: None };
+        if daemon.heard()? != "ready" {
+            return Err(
+                Missing::new("the right to mount and network namespaces", "run the tests as root").into()
+            );
+        }
         daemon.restart()?;
         Ok(daemon)
+    }
+
+    fn heard(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.pids.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    }
+
+    /// Where the driver waits for the card of a slot: a network namespace, and a port of its 127.0.0.1.
+    pub(super) fn address(&self, slot: u16) -> Result<(File, u16)> {
+        let namespace = File::open(format!("/proc/{}/ns/net", self.keeper.id()))?;
+        Ok((namespace, PORT + slot))
     }
 
     /// The variable that leads libpcsclite to this pcscd.
@@ -81,15 +117,13 @@ impl Daemon {
 
     /// pcscd's socket.
     pub fn socket(&self) -> PathBuf {
-        self.run_directory().join("pcscd.comm")
+        self.directory.join("run/pcscd.comm")
     }
 
     /// Kills pcscd, as a crash or the kernel would (signal 9).
     pub fn kill(&mut self) {
-        if let Some(mut running) = self.running.take() {
-            let _ = rustix::process::kill_process(running.pid, rustix::process::Signal::KILL);
-            drop(running.shell.stdin.take());
-            let _ = running.shell.wait();
+        if let Some(pid) = self.running.take() {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
 
@@ -99,31 +133,12 @@ impl Daemon {
     /// If it does not answer in time.
     pub fn restart(&mut self) -> Result<()> {
         self.kill();
-        let run = self.run_directory();
-        // A killed pcscd leaves its socket and pid file, and none starts while they are there.
-        match std::fs::remove_dir_all(&run) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => std::fs::create_dir_all(&run)?,
-        }
-        let log = self.directory.join("pcscd.log");
-        let config = self.directory.join("reader.conf.d");
-        let mut shell = namespace()
-            .args(["sh", "-c", SCRIPT, "sh"])
-            .args([&run, &config, &log])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(shell.stdout.take().context("stdout is a pipe")?).read_line(&mut line)?;
-        let Some(pid) = line.trim().parse().ok().and_then(rustix::process::Pid::from_raw) else {
-            let _ = shell.wait();
-            return Err(Missing::new("a mount namespace with /run/pcscd", "run the tests as root").into());
-        };
-        self.running = Some(Running { shell, pid });
+        self.keeper.stdin.as_mut().context("stdin is a pipe")?.write_all(b"start\n")?;
+        let pid = self.heard()?;
+        self.running = Some(pid.parse().ok().and_then(Pid::from_raw).context("no pcscd was started")?);
         let answers = || Client::connect(&self.socket()).and_then(|mut client| client.slots()).is_ok();
         wait_until(START_MAX, "pcscd to answer", answers)
-            .with_context(|| std::fs::read_to_string(&log).unwrap_or_default())
+            .with_context(|| std::fs::read_to_string(self.directory.join("pcscd.log")).unwrap_or_default())
     }
 
     /// Waits until pcscd sees a card in a slot, or none.
@@ -147,40 +162,13 @@ impl Daemon {
         client.open(slot, true)?;
         Ok(client)
     }
-
-    fn run_directory(&self) -> PathBuf {
-        self.directory.join("run")
-    }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
+        // At the end of its input the keeper ends, and with it the namespaces.
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
     }
-}
-
-/// A mount namespace; without root, one of a user namespace, where the system allows that.
-fn namespace() -> Command {
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command.args(["--mount", "--"]);
-    command
-}
-
-/// Two listeners at neighbouring ports of 127.0.0.1, as vpcd's two slots want them.
-///
-/// # Errors
-/// If the system has no such ports to give.
-pub(super) fn neighbours() -> Result<[TcpListener; SLOTS]> {
-    const ATTEMPTS: usize = 100;
-    for _ in 0..ATTEMPTS {
-        let first = TcpListener::bind("127.0.0.1:0")?;
-        let Some(next) = first.local_addr()?.port().checked_add(1) else { continue };
-        if let Ok(second) = TcpListener::bind(("127.0.0.1", next)) {
-            return Ok([first, second]);
-        }
-    }
-    bail!("no two neighbouring ports among {ATTEMPTS}")
 }

@@ -1,17 +1,20 @@
 //! One slot of the reader: the line to pcscd's vpcd driver, on which a card can be pulled, hang, or answer nonsense.
 //!
-//! The driver is the one that connects (it is given an address instead of `/dev/null`), so that nothing listens beyond
-//! 127.0.0.1. It writes a two-byte length and then as many bytes; a message of one byte is not a command but says
-//! what the reader does to the card.
+//! The driver listens, in a network of its own, and a card is in the slot for as long as it is connected. Each side
+//! writes a two-byte length and then as many bytes; a message of one byte is not a command but says what the reader
+//! does to the card.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::applet::{Card, Status};
 use super::touch::{Finger, Habit};
@@ -21,6 +24,16 @@ const ATR: &[u8] = &[
     0x3B, 0xFD, 0x13, 0x00, 0x00, 0x81, 0x31, 0xFE, 0x15, 0x80, 0x73, 0xC0, 0x21, 0xC0, 0x57, 0x59, 0x75,
     0x62, 0x69, 0x4B, 0x65, 0x79, 0x40,
 ];
+
+/// How long until a card without a reader looks for one again.
+const RECONNECT: Duration = Duration::from_millis(20);
+
+/// How long a pulled card is away at least: no hand is faster.
+const AWAY_MIN: Duration = Duration::from_secs(1);
+
+/// The length of a message that does not come. Debian 12's driver takes a connection that ends before the length for
+/// an empty answer, which no reader gives; one that ends after it is what it should be, a failed transmission.
+const CUT_SHORT: [u8; 2] = [0, 2];
 
 const POWER_OFF: u8 = 0;
 const POWER_ON: u8 = 1;
@@ -45,7 +58,6 @@ pub enum Fault {
 /// A card in its slot of the reader; dropping it takes the slot away.
 pub struct VirtualCard {
     shared: Arc<Shared>,
-    port: u16,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -61,6 +73,7 @@ struct Line {
     plugged: bool,
     ended: bool,
     held: bool,
+    pulled: Option<Instant>,
     stream: Option<TcpStream>,
     faults: Vec<Planned>,
     counted: BTreeMap<u8, u64>,
@@ -73,16 +86,15 @@ struct Planned {
 }
 
 impl VirtualCard {
-    /// Puts a card into the slot whose driver connects to `listener`.
-    pub(super) fn insert(listener: TcpListener, card: Card, finger: Arc<Finger>) -> Result<Self> {
-        let port = listener.local_addr()?.port();
+    /// Puts a card into the slot whose driver listens at a port of 127.0.0.1 in a network namespace.
+    pub(super) fn insert((namespace, port): (File, u16), card: Card, finger: Arc<Finger>) -> Result<Self> {
         let line = Mutex::new(Line { plugged: true, ..Line::default() });
         let shared = Arc::new(Shared { card: Mutex::new(card), finger, line, changed: Condvar::new() });
         let serving = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name(format!("virtual-card-{port}"))
-            .spawn(move || serving.serve(&listener))?;
-        Ok(Self { shared, port, thread: Some(thread) })
+            .spawn(move || serving.serve(namespace, port))?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     /// Changes what the card keeps, between two commands.
@@ -95,10 +107,12 @@ impl VirtualCard {
         self.shared.pull();
     }
 
-    /// Puts the card back; pcscd sees it within its next poll, about half a second.
+    /// Puts the card back, a second after it was pulled at the earliest: pcscd looks for cards every 0.4 s, and a card
+    /// that was away for less stays one that does not answer.
     pub fn plug(&self) {
         self.shared.finger.set_removed(false);
         self.shared.line().plugged = true;
+        self.shared.changed.notify_all();
     }
 
     /// The next `times` commands of this instruction (or of any, if `None`) go wrong.
@@ -119,7 +133,12 @@ impl VirtualCard {
     /// # Errors
     /// If none does within `limit`.
     pub fn wait_until_hanging(&self, limit: Duration) -> Result<()> {
-        wait_until(limit, "a command to hang", || self.shared.line().held)
+        wait_until(limit, "a command to hang", || self.is_hanging())
+    }
+
+    /// Whether a command hangs now.
+    pub fn is_hanging(&self) -> bool {
+        self.shared.line().held
     }
 
     /// When the card is touched; at once, unless told otherwise.
@@ -142,7 +161,7 @@ impl VirtualCard {
     /// # Errors
     /// If it does not within `limit`.
     pub fn wait_until_asking(&self, limit: Duration) -> Result<()> {
-        wait_until(limit, "the card to ask for a touch", || self.shared.finger.is_asked())
+        wait_until(limit, "the card to ask for a touch", || self.is_asking())
     }
 
     /// Whether the card asks for a touch now.
@@ -170,8 +189,6 @@ impl Drop for VirtualCard {
     fn drop(&mut self) {
         self.shared.line().ended = true;
         self.shared.pull();
-        // The thread may be waiting for the driver to connect.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -190,32 +207,58 @@ impl Shared {
     fn pull(&self) {
         let mut line = self.line();
         line.plugged = false;
+        line.pulled = Some(Instant::now());
         line.held = false;
         if let Some(stream) = line.stream.take() {
-            let _ = stream.shutdown(Shutdown::Both);
+            let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+            let _ = stream.shutdown(Shutdown::Read);
         }
         self.changed.notify_all();
         self.finger.set_removed(true);
     }
 
-    /// Every connection is one insertion, or one attempt to find a card where none is.
-    fn serve(&self, listener: &TcpListener) {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else { return };
-            {
-                let mut line = self.line();
-                if line.ended {
-                    return;
-                }
-                if !line.plugged {
-                    continue;
-                }
-                line.stream = stream.try_clone().ok();
+    /// Connects for as long as the card is in its slot, whatever becomes of the connection. The thread is this card's
+    /// alone, and so may leave the network of the others.
+    fn serve(&self, namespace: File, port: u16) {
+        let entered = move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));
+        if entered.is_err() {
+            return;
+        }
+        drop(namespace);
+        while self.wait_until_plugged() {
+            let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) else {
+                std::thread::sleep(RECONNECT);
+                continue;
+            };
+            if !self.register(&stream) {
+                continue;
             }
             self.card().reset();
             // The end of a connection is how a card is pulled, a reader closed and a daemon killed: nothing to report.
             let _ = self.converse(stream);
         }
+    }
+
+    /// Lets [`Shared::pull`] end the connection; false if the card was pulled while it was made.
+    fn register(&self, stream: &TcpStream) -> bool {
+        let mut line = self.line();
+        line.stream = stream.try_clone().ok().filter(|_| line.plugged);
+        line.stream.is_some()
+    }
+
+    /// False when the slot is taken away.
+    fn wait_until_plugged(&self) -> bool {
+        let mut line = self.line();
+        while !line.ended {
+            let away = line.pulled.map_or(AWAY_MIN, |pulled| pulled.elapsed());
+            let left = AWAY_MIN.saturating_sub(away);
+            line = match line.plugged {
+                true if left.is_zero() => return true,
+                true => self.changed.wait_timeout(line, left).unwrap_or_else(PoisonError::into_inner).0,
+                false => self.changed.wait(line).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        false
     }
 
     fn converse(&self, mut stream: TcpStream) -> Result<()> {
@@ -225,34 +268,35 @@ impl Shared {
                 [POWER_OFF | POWER_ON | RESET] => self.card().reset(),
                 [GIVE_ATR] => write_message(&mut stream, ATR)?,
                 [_] => bail!("an unknown message of the reader"),
-                command => write_message(&mut stream, &self.answer(command)?)?,
+                command => {
+                    let answer = self.answer(command).filter(|_| self.line().plugged);
+                    match answer {
+                        Some(answer) => write_message(&mut stream, &answer)?,
+                        None => return Ok(stream.write_all(&CUT_SHORT)?),
+                    }
+                }
             }
         }
     }
 
-    fn answer(&self, command: &[u8]) -> Result<Vec<u8>> {
+    /// `None` if the card is pulled meanwhile.
+    fn answer(&self, command: &[u8]) -> Option<Vec<u8>> {
         let instruction = command.get(1).copied().unwrap_or_default();
         match self.plan(instruction) {
-            None => Ok(self.card().answer(command)),
-            Some(Fault::Status(status)) => Ok(Status(status).0.to_be_bytes().to_vec()),
-            Some(Fault::Garbage(bytes)) => Ok(bytes),
-            Some(Fault::PullBefore) => {
-                self.pull();
-                bail!("pulled before the command")
-            }
+            None => return Some(self.card().answer(command)),
+            Some(Fault::Status(status)) => return Some(Status(status).0.to_be_bytes().to_vec()),
+            Some(Fault::Garbage(bytes)) => return Some(bytes),
+            Some(Fault::PullBefore) => self.pull(),
             Some(Fault::PullAfter) => {
                 self.card().answer(command);
                 self.pull();
-                bail!("pulled after the command")
             }
             Some(Fault::Hang) => {
                 self.hold();
-                if !self.line().plugged {
-                    bail!("pulled while it hung");
-                }
-                Ok(self.card().answer(command))
+                return self.line().plugged.then(|| self.card().answer(command));
             }
         }
+        None
     }
 
     /// Counts the command and finds what is to go wrong with it.
