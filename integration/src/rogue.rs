@@ -2,7 +2,13 @@
 //!
 //! Plugin config: `break` names a [`Break`]; `transport=grpc` makes it announce gRPC; `spec` is the key spec of the key
 //! it makes up (EC-256); `at` is the command in which a [`Break`] of the process happens (`generate-signature`);
-//! `pids` names a file into which every process of the rogue writes its id. It has no vault: each process makes a key.
+//! `pids` names a file into which every process of the rogue writes its id. It has no vault: each process makes a key,
+//! unless `key` names a file in which it is kept.
+//!
+//! Over gRPC there is more: `lives` names a file that counts the serving processes, and the [`Break`] happens only up to
+//! life `until`, or only after life `after`; `only` is the key id with which it happens; `signs` names a file into which
+//! the process writes its id when it is asked to sign; `takes` is how many milliseconds a good signature takes; `touch`
+//! is the touch policy it describes.
 
 mod key;
 mod process;
@@ -13,6 +19,7 @@ mod switch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum as _;
@@ -29,6 +36,20 @@ struct Told {
     spec: KeySpec,
     at: String,
     pids: Option<PathBuf>,
+    key: Option<PathBuf>,
+    life: Life,
+    only: Option<String>,
+    signs: Option<PathBuf>,
+    takes: Duration,
+    touch: String,
+}
+
+/// In which serving processes the switch has its effect.
+#[derive(Clone, Default)]
+struct Life {
+    counter: Option<PathBuf>,
+    until: Option<usize>,
+    after: Option<usize>,
 }
 
 /// The whole program.
@@ -47,7 +68,7 @@ pub fn main() -> ExitCode {
 
 impl Told {
     fn by(config: &PluginConfig) -> Result<Self> {
-        let entry = |name: &str| config.0.get(name).map(String::as_str);
+        let entry = |name: &str| config.0.get(name).map(String::as_str).filter(|value| !value.is_empty());
         let switch = Break::from_str(entry("break").unwrap_or("nothing"), false);
         Ok(Self {
             switch: switch.map_err(|why| anyhow::anyhow!("plugin config break: {why}"))?,
@@ -55,7 +76,31 @@ impl Told {
             spec: entry("spec").unwrap_or("EC-256").parse()?,
             at: entry("at").unwrap_or("generate-signature").to_owned(),
             pids: entry("pids").map(PathBuf::from),
+            key: entry("key").map(PathBuf::from),
+            life: Life {
+                counter: entry("lives").map(PathBuf::from),
+                until: entry("until").map(str::parse).transpose()?,
+                after: entry("after").map(str::parse).transpose()?,
+            },
+            only: entry("only").map(str::to_owned),
+            signs: entry("signs").map(PathBuf::from),
+            takes: Duration::from_millis(entry("takes").unwrap_or("0").parse()?),
+            touch: entry("touch").unwrap_or_default().to_owned(),
         })
+    }
+
+    /// As a serving process remembers it: without its switch in lives that are none of it.
+    fn reborn() -> Result<Self> {
+        let mut told = Self::remembered()?;
+        process::note_pid(told.pids.as_deref())?;
+        process::note_pid(told.life.counter.as_deref())?;
+        let lives = told.life.counter.as_deref().map(std::fs::read_to_string).transpose()?;
+        let life = lives.unwrap_or_default().lines().count();
+        let Life { until, after, .. } = told.life;
+        if until.is_some_and(|until| life > until) || after.is_some_and(|after| life <= after) {
+            told.switch = Break::Nothing;
+        }
+        Ok(told)
     }
 
     /// `serve` is started without plugin config: the command before it leaves it beside the executable.

@@ -3,6 +3,8 @@
 //! Each is refused with an error that names what was found and who must act; nothing is stored, no process of the
 //! rogue survives and no control character of its reaches the terminal. At the end stands one line per switch.
 
+#[path = "rogue/killed.rs"]
+mod killed;
 #[path = "rogue/scene.rs"]
 mod scene;
 #[path = "rogue/switches.rs"]
@@ -28,6 +30,7 @@ fn main() -> Result<ExitCode> {
     let told = Told::default();
     let mut trials = switches::trials(&world, &told);
     trials.extend(unfit::trials(&world, &told));
+    trials.extend(killed::trials(&world));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         for (switch, line) in told.lock().map(|told| told.clone()).unwrap_or_default() {

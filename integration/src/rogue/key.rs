@@ -1,5 +1,7 @@
 //! The key the rogue makes up, its certificates and signatures, honest and not.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature;
@@ -9,6 +11,7 @@ use prokura_plugin::{
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
 
 use super::{Break, Told, pss};
+use crate::home::write_private;
 use crate::pki::{Authority, generate_key};
 use crate::signature::{sign, sign_ec, sign_rsa};
 
@@ -29,7 +32,7 @@ impl RogueKey {
             Break::PssSaltMax | Break::Pkcs1Signature => KeySpec::Rsa2048,
             _ => told.spec,
         };
-        let pair = generate_key(spec)?;
+        let pair = told.key.as_deref().map_or_else(|| generate_key(spec), |file| kept_key(file, spec))?;
         let public = PublicKey::from_spki_der(&rcgen::PublicKeyData::subject_public_key_info(&pair))?;
         let chain = chain(told.switch, &pair)?;
         Ok(Self { told: told.clone(), pair, public, chain })
@@ -95,6 +98,16 @@ impl SigningKey for RogueKey {
         let bytes = sign(&self.pair, spec, digest).map_err(Error::internal)?;
         Ok(RawSignature::from_fixed_width(spec, bytes)?)
     }
+}
+
+/// The key in a file, which is made if need be.
+fn kept_key(file: &Path, spec: KeySpec) -> Result<KeyPair> {
+    if let Ok(pem) = std::fs::read_to_string(file) {
+        return Ok(KeyPair::from_pem(&pem)?);
+    }
+    let pair = generate_key(spec)?;
+    write_private(file, &pair.serialize_pem())?;
+    Ok(pair)
 }
 
 fn chain(switch: Break, pair: &KeyPair) -> Result<Vec<Vec<u8>>> {

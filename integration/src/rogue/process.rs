@@ -36,6 +36,17 @@ pub(super) fn die_by_signal() -> Result<()> {
     Ok(rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?)
 }
 
+/// Ends this process as a vendor's library does that finds itself broken, but without a core file.
+pub(super) fn abort(says: &str) -> Result<()> {
+    std::io::stderr().write_all(says.as_bytes())?;
+    Ok(rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::ABORT)?)
+}
+
+/// Stops this process, all threads of it, until somebody lets it go on.
+pub(super) fn stop() -> Result<()> {
+    Ok(rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)?)
+}
+
 /// Never returns on its own.
 pub(super) fn hang() -> ! {
     loop {

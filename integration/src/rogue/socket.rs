@@ -1,8 +1,10 @@
 //! The rogue over gRPC: the service written by hand, so that it can break its rules.
 
 use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,10 +13,11 @@ use prokura_proto::plugin::v1::plugin_server::{Plugin, PluginServer};
 use prokura_proto::plugin::v1::{
     CreateKeyRequest, CreateKeyResponse, DescribeKeyRequest, DescribeKeyResponse, GetMetadataRequest,
     GetMetadataResponse, InstallCertificateRequest, InstallCertificateResponse, InteractRequest,
-    InteractResponse, KeyReference, ListKeysRequest, ListKeysResponse, SignDigestRequest, SignDigestResponse,
-    SignDigestsRequest, SignDigestsResponse,
+    InteractResponse, KeyDetails, KeyReference, ListKeysRequest, ListKeysResponse, SignDigestRequest,
+    SignDigestResponse, SignDigestsRequest, SignDigestsResponse,
 };
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -26,15 +29,17 @@ use super::{Break, Told, process};
 pub(super) const ELSEWHERE: &str = "serve-elsewhere";
 
 const READY: &[u8] = b"ready prokura.plugin.v1\n";
+/// Long enough to be seen, short enough for every deadline of the tests.
+const SLOW_START: Duration = Duration::from_secs(1);
 /// Above the 1 MiB a message may have.
 const HUGE: usize = 2 * 1024 * 1024;
 
 /// `serve --socket PATH`, until stdin is closed.
 pub(super) fn serve(socket: &Path) -> Result<ExitCode> {
-    let told = Told::remembered()?;
-    process::note_pid(told.pids.as_deref())?;
+    let told = Told::reborn()?;
     match told.switch {
         Break::GrpcNoReadyLine => process::hang(),
+        Break::GrpcAbortsAtStart => process::abort("libvendor: cannot map the token\n")?,
         Break::GrpcWrongReadyLine => {
             say(b"Listening on the socket\n")?;
             wait_for_end();
@@ -76,16 +81,22 @@ fn run(socket: &Path, told: Told, says_ready: bool) -> Result<()> {
     if told.switch == Break::GrpcFloodsStderr {
         std::thread::spawn(|| while std::io::stderr().write_all(&[b'e'; 4096]).is_ok() {});
     }
-    let service = Service { key: RogueKey::new(&told)?, told };
+    if told.switch == Break::GrpcSlowStart {
+        std::thread::sleep(SLOW_START);
+    }
+    let connections = Connections::default();
+    let service = Service { key: RogueKey::new(&told)?, told, connections: Arc::clone(&connections) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async move {
         let listener = UnixListener::bind(socket)?;
+        let incoming =
+            UnixListenerStream::new(listener).map(move |accepted| remember(&connections, accepted));
         if says_ready {
             say(READY)?;
         }
         let server = tonic::transport::Server::builder().serve_with_incoming_shutdown(
             PluginServer::new(service),
-            UnixListenerStream::new(listener),
+            incoming,
             async move {
                 let _ = tokio::task::spawn_blocking(wait_for_end).await;
                 if never_stops {
@@ -95,6 +106,19 @@ fn run(socket: &Path, told: Told, says_ready: bool) -> Result<()> {
         );
         Ok(server.await?)
     })
+}
+
+/// Another handle of each connection, so that it can be closed in the middle of a call.
+type Connections = Arc<Mutex<Vec<std::os::unix::net::UnixStream>>>;
+
+fn remember(connections: &Connections, accepted: std::io::Result<UnixStream>) -> std::io::Result<UnixStream> {
+    let stream = accepted?.into_std()?;
+    let again = stream.try_clone()?;
+    connections
+        .lock()
+        .map(|mut all| all.push(again))
+        .map_err(|_| std::io::Error::other("a thread panicked"))?;
+    UnixStream::from_std(stream)
 }
 
 fn say(line: &[u8]) -> Result<()> {
@@ -110,9 +134,33 @@ fn wait_for_end() {
 struct Service {
     told: Told,
     key: RogueKey,
+    connections: Connections,
 }
 
 impl Service {
+    /// What the switch does to the process when it is asked to sign with `key_id`.
+    async fn misbehave(&self, key_id: &str) -> Result<()> {
+        process::note_pid(self.told.signs.as_deref())?;
+        if self.told.only.as_deref().is_some_and(|only| only != key_id) {
+            return Ok(tokio::time::sleep(self.told.takes).await);
+        }
+        match self.told.switch {
+            Break::GrpcHangsInSign => {}
+            Break::GrpcDiesWhileSigning => process::die_by_signal()?,
+            Break::GrpcAbortsInSign => process::abort("libvendor: assertion failed: session != NULL\n")?,
+            Break::GrpcStopsInSign => process::stop()?,
+            Break::GrpcHangsUpInSign => self.hang_up()?,
+            _ => return Ok(tokio::time::sleep(self.told.takes).await),
+        }
+        // The signal may reach another thread a moment later than this one goes on.
+        std::future::pending().await
+    }
+
+    fn hang_up(&self) -> Result<()> {
+        let connections = self.connections.lock().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
+        connections.iter().try_for_each(|connection| Ok(connection.shutdown(Shutdown::Both)?))
+    }
+
     fn refusal(&self) -> Result<(), Status> {
         let Some((code, message)) = refusal_parts(self.told.switch) else { return Ok(()) };
         let details = prokura_proto::plugin::v1::Error {
@@ -169,7 +217,7 @@ impl Plugin for Service {
             key_spec: self.key.told_spec().to_owned(),
             public_key: self.key.public_key().spki_der().to_vec(),
             certificate_chain: self.key.sent_chain(),
-            details: None,
+            details: Some(KeyDetails { touch_policy: self.told.touch.clone(), ..KeyDetails::default() }),
         }))
     }
 
@@ -180,11 +228,8 @@ impl Plugin for Service {
         let request = request.into_inner();
         self.refusal()?;
         let defect = |error: anyhow::Error| Status::internal(format!("{error:#}"));
-        match self.told.switch {
-            Break::GrpcHangsInSign => std::future::pending::<()>().await,
-            Break::GrpcDiesWhileSigning => process::die_by_signal().map_err(defect)?,
-            _ => {}
-        }
+        let key_id = request.key.as_ref().map(|key| key.key_id.as_str()).unwrap_or_default();
+        self.misbehave(key_id).await.map_err(defect)?;
         let hash = request.hash_algorithm.parse().map_err(|_| Status::invalid_argument("hash_algorithm"))?;
         let digest =
             Digest::from_bytes(hash, request.digest).map_err(|e| Status::invalid_argument(e.to_string()))?;

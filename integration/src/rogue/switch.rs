@@ -119,6 +119,16 @@ pub enum Break {
     GrpcDiesWhileSigning,
     /// gRPC: never answers when it is asked to sign.
     GrpcHangsInSign,
+    /// gRPC: aborts while it starts, as a vendor's library may.
+    GrpcAbortsAtStart,
+    /// gRPC: aborts when it is asked to sign.
+    GrpcAbortsInSign,
+    /// gRPC: is stopped (SIGSTOP) when it is asked to sign: nothing in it runs any more.
+    GrpcStopsInSign,
+    /// gRPC: closes its connections when it is asked to sign, and lives on.
+    GrpcHangsUpInSign,
+    /// gRPC: takes a second to become ready. The answer is good.
+    GrpcSlowStart,
     /// gRPC: answers with more than 1 MiB.
     GrpcHugeAnswer,
     /// gRPC: is another plugin on the socket than on stdio.
@@ -146,6 +156,11 @@ impl Break {
                 | Self::GrpcOtherPid
                 | Self::GrpcDiesWhileSigning
                 | Self::GrpcHangsInSign
+                | Self::GrpcAbortsAtStart
+                | Self::GrpcAbortsInSign
+                | Self::GrpcStopsInSign
+                | Self::GrpcHangsUpInSign
+                | Self::GrpcSlowStart
                 | Self::GrpcHugeAnswer
                 | Self::GrpcOtherName
                 | Self::GrpcNeverStops

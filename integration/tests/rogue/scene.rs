@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -58,12 +58,65 @@ impl Scene {
         self.directory.join("pids")
     }
 
-    /// `prokura sign --oci-layout` with these arguments. Checks all that does not depend on how it ended.
-    pub(crate) fn sign(&self, arguments: &[String], surroundings: &[(&str, &str)]) -> Result<Run> {
+    /// The file in which the rogue keeps its key.
+    pub(crate) fn key(&self) -> String {
+        self.directory.join("key").display().to_string()
+    }
+
+    /// The file into which the rogue writes that it was asked to sign, over gRPC.
+    pub(crate) fn signs(&self) -> PathBuf {
+        self.directory.join("signs")
+    }
+
+    /// `prokura sign --oci-layout` with these arguments, killed as soon as `is_there`: no process that is the host's own
+    /// child outlives it, and the next host ends and removes whatever else is left.
+    pub(crate) fn sign_killed(&self, arguments: &[String], is_there: impl Fn() -> bool) -> Result<()> {
+        let mut prokura = self.prokura(["sign", "--oci-layout"])?;
+        let mut prokura = prokura.args(arguments).arg(self.reference()).stdin(Stdio::null()).spawn()?;
+        let until = Instant::now() + PATIENCE;
+        while !is_there() {
+            ensure!(Instant::now() < until, "the rogue does not get there");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let children = self.children_of(prokura.id())?;
+        ensure!(!children.is_empty(), "the host has no plugin");
+        prokura.kill()?;
+        prokura.wait()?;
+        for child in children {
+            self.vanishes(child)?;
+        }
+        let tmp = self.directory.join("tmp");
+        ensure!(std::fs::read_dir(&tmp)?.count() == 1, "there is nothing to clear away");
+        output(&mut self.prokura(["plugin", "list"])?)?.ok()?;
+        ensure!(std::fs::read_dir(&tmp)?.count() == 0, "the next host clears nothing away");
+        self.nobody_survives()?;
+        self.is_untouched()
+    }
+
+    fn prokura<const N: usize>(&self, arguments: [&str; N]) -> Result<Command> {
         let mut command: Command = self.world.home.command(&executable("prokura")?);
         command.env("NOTATION_LIBEXEC", &self.directory).env("TMPDIR", self.directory.join("tmp"));
-        command.envs(surroundings.iter().copied());
-        command.args(["sign", "--oci-layout"]).args(arguments).arg(self.reference());
+        command.args(arguments);
+        Ok(command)
+    }
+
+    /// The processes of the rogue that are children of this one.
+    fn children_of(&self, parent: u32) -> Result<Vec<Pid>> {
+        let lines = std::fs::read_to_string(self.pids())?;
+        let pids = lines.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?));
+        let is_child = |pid: &Pid| {
+            let stat =
+                std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+            let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+            fields.get(1) == Some(&parent.to_string().as_str())
+        };
+        Ok(pids.filter(is_child).collect())
+    }
+
+    /// `prokura sign --oci-layout` with these arguments. Checks all that does not depend on how it ended.
+    pub(crate) fn sign(&self, arguments: &[String], surroundings: &[(&str, &str)]) -> Result<Run> {
+        let mut command = self.prokura(["sign", "--oci-layout"])?;
+        command.envs(surroundings.iter().copied()).args(arguments).arg(self.reference());
         let started = Instant::now();
         let run = output(&mut command)?;
         let took = started.elapsed();
@@ -101,13 +154,14 @@ impl Scene {
 
     fn nobody_survives(&self) -> Result<()> {
         let Ok(pids) = std::fs::read_to_string(self.pids()) else { return Ok(()) };
+        pids.lines().try_for_each(|line| self.vanishes(Pid::from_raw(line.parse()?).context("a process id")?))
+    }
+
+    fn vanishes(&self, pid: Pid) -> Result<()> {
         let until = Instant::now() + VANISHING;
-        for line in pids.lines() {
-            let pid = Pid::from_raw(line.parse()?).context("a process id")?;
-            while is_running(pid) {
-                ensure!(Instant::now() < until, "process {line} of the plugin survived");
-                std::thread::sleep(Duration::from_millis(20));
-            }
+        while is_running(pid) {
+            ensure!(Instant::now() < until, "process {} of the plugin survived", pid.as_raw_nonzero());
+            std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }

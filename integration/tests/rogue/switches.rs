@@ -75,6 +75,8 @@ fn attempt(world: &Arc<World>, name: &str, switch: Break, grpc: bool, at: &str) 
         format!("transport={}", if grpc { "grpc" } else { "stdio" }),
         format!("pids={}", scene.pids().display()),
         format!("at={at}"),
+        // A process that crashed is replaced by one that has the same key, as with a vault.
+        format!("{}={}", if switch == Break::KeyRotates { "no-key" } else { "key" }, scene.key()),
     ];
     let mut arguments = ["--plugin", "rogue", "--id", KEY_ID, "--deadline", "4s"].map(str::to_owned).to_vec();
     arguments.extend(config.into_iter().flat_map(|entry| ["--plugin-config".to_owned(), entry]));
@@ -133,6 +135,7 @@ fn expected(switch: Break, grpc: bool) -> Expected {
         // The host asked over stdio who the plugin is and does not ask again.
         | Break::GrpcOtherName
         | Break::GrpcNeverStops
+        | Break::GrpcSlowStart
         | Break::GrpcFloodsStderr => Signed,
 
         Break::Dies => Refused(3, &["exit status 1", "nothing to stderr", AUTHOR]),
@@ -236,9 +239,11 @@ fn expected(switch: Break, grpc: bool) -> Expected {
         Break::GrpcWrongReadyLine => FellBack(&["Listening on the socket", "ready prokura.plugin.v1", AUTHOR]),
         Break::GrpcNoSocket => FellBack(&["socket", AUTHOR]),
         Break::GrpcOtherPid => FellBack(&["GRPC-2", "process", AUTHOR]),
-        // The process that replaces it makes another key.
-        Break::GrpcDiesWhileSigning => Refused(3, &["the key changed", "another EC-256 key"]),
-        Break::GrpcHangsInSign => Refused(3, &["no answer", "must act"]),
+        Break::GrpcDiesWhileSigning => Refused(3, &["signal", AUTHOR]),
+        Break::GrpcAbortsAtStart => FellBack(&["SIGABRT", "libvendor: cannot map the token", AUTHOR]),
+        Break::GrpcAbortsInSign => Refused(3, &["SIGABRT", "SignDigest", "assertion failed", AUTHOR]),
+        Break::GrpcHangsUpInSign => Refused(1, &["GRPC-6", "SignDigest", AUTHOR]),
+        Break::GrpcStopsInSign | Break::GrpcHangsInSign => Refused(3, &["no answer", "must act"]),
         Break::GrpcHugeAnswer => Refused(1, &["1048576", AUTHOR]),
     }
 }

@@ -5,7 +5,7 @@ use prokura_plugin::limits::GRPC_MESSAGE_BYTES_MAX;
 use prokura_plugin::{ErrorCode, PluginName};
 use prokura_proto::plugin::v1 as wire;
 use prost::Message as _;
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 
 use crate::checks::{Refusal, refusal_with};
 use crate::error::{Error, Violation};
@@ -19,9 +19,11 @@ fn is_local(status: &Status) -> bool {
     status.details().is_empty() && std::error::Error::source(status).is_some()
 }
 
-/// Whether our own deadline ended the call: tonic cancels by itself what `grpc-timeout` limits.
+/// Whether our own deadline ended the call: tonic cancels by itself what `grpc-timeout` limits. It also calls cancelled
+/// what was on its way when the connection broke.
 pub(super) fn is_own_timeout(status: &Status) -> bool {
-    is_local(status) && matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded)
+    let first = std::error::Error::source(status);
+    std::iter::successors(first, |error| error.source()).any(|error| error.is::<TimeoutExpired>())
 }
 
 /// The plugin's own error: the details hold an `Error` message; without details the status code decides.
@@ -131,6 +133,14 @@ mod tests {
         }
         assert_eq!(refusal(&Status::new(Code::OutOfRange, "too large")), None);
         assert_eq!(refusal(&Status::new(Code::Unavailable, "gone")), None);
+    }
+
+    #[test]
+    fn only_an_expired_deadline_is_one() {
+        assert!(is_own_timeout(&Status::from_error(Box::new(TimeoutExpired(())))));
+        let mut broken = Status::from_error(Box::new(std::io::Error::other("pipe")));
+        broken.set_source(std::sync::Arc::new(std::io::Error::other("operation was canceled")));
+        assert!(!is_own_timeout(&broken) && !is_own_timeout(&Status::cancelled("by the plugin")));
     }
 
     #[test]

@@ -94,7 +94,9 @@ impl Supervisor {
                 self.check_same_key(&serving, order, left).await?;
                 let left = until.saturating_duration_since(Instant::now());
                 let signed = serving.sign_digest(order.key, order.spec, order.digest, left).await;
-                if !matches!(signed, Err(Error::TooSlow { .. })) {
+                let is_unanswered =
+                    |error: &Error| matches!(error, Error::TooSlow { .. }) || serving.is_lost_with(error);
+                if !signed.as_ref().is_err_and(is_unanswered) {
                     serving.answered(order.key);
                 }
                 signed
@@ -181,7 +183,7 @@ fn changed(plugin: &PluginName, key: &KeyReference, before: &PublicKey, now: &Pu
         plugin: plugin.clone(),
         key_id: key.key_id().to_string(),
         described_by: DESCRIBE_KEY,
-        signed_by: DESCRIBE_KEY,
+        signed_by: "its repetition in another process",
         described: before.spec(),
         signed: now.spec(),
     }
