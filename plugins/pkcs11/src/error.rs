@@ -208,7 +208,11 @@ impl Meaning {
                 "the token cannot be written to; its security officer decides that",
             ),
             // What is mended by a new session, a login, a handle found anew.
-            R::UserNotLoggedIn => Self::mend(AccessDenied, NewSession, Session, "the token asks for a login"),
+            R::UserNotLoggedIn => Self {
+                // Mended here or not at all: another login each time would not end.
+                retryable: false,
+                ..Self::mend(AccessDenied, NewSession, Session, "the token asks for a login")
+            },
             R::SessionHandleInvalid | R::SessionClosed => {
                 Self::mend(Other, NewSession, Session, "the token has dropped the session")
             }
@@ -322,7 +326,7 @@ mod tests {
         for (rv, expected, retry) in [
             (RvError::PinIncorrect, AccessDenied, false),
             (RvError::PinLocked, AccessDenied, false),
-            (RvError::UserNotLoggedIn, AccessDenied, true),
+            (RvError::UserNotLoggedIn, AccessDenied, false),
             (RvError::KeyFunctionNotPermitted, AccessDenied, false),
             (RvError::SessionCount, Throttled, true),
             (RvError::DeviceMemory, Throttled, true),

@@ -147,8 +147,8 @@ fn scheme(
     Scheme::choose(key.spec(), &mechanisms).map_err(|missing| {
         let (label, spec) = (&token.identity().label, key.spec());
         Error::validation(format!(
-            "token {label:?} cannot sign with mechanism {missing}, which {spec} key {} needs; a token that can, or a key \
-             of the other kind, is required",
+            "token {label:?} lacks mechanism {missing} for signing, which {spec} key {} needs; a token that has it, or a \
+             key of the other kind, is required",
             described(object)
         ))
     })

@@ -47,3 +47,6 @@ pub const MODULE_FILE_BYTES_MAX: u64 = 64 * 1024;
 pub const MODULE_FILES_MAX: usize = 256;
 /// Length of the id a new key is given, in bytes: enough never to be given twice.
 pub const NEW_ID_BYTES: usize = 16;
+/// How long a token whose sessions are all held by other programs is waited for, in seconds: nobody of ours will give
+/// one back.
+pub const SESSIONS_GONE_SECONDS: u64 = 5;

@@ -29,7 +29,7 @@ impl Scheme {
         match spec.is_rsa() {
             true if has(MechanismType::RSA_PKCS_PSS) => Ok(Self::Pss),
             true if has(MechanismType::RSA_X_509) => Ok(Self::RawRsa),
-            true => Err("CKM_RSA_PKCS_PSS and CKM_RSA_X_509"),
+            true => Err("CKM_RSA_PKCS_PSS or CKM_RSA_X_509"),
             false if has(MechanismType::ECDSA) => Ok(Self::Ecdsa),
             false => Err("CKM_ECDSA"),
         }

@@ -18,7 +18,7 @@ use crate::config::pin::PinReader;
 use crate::config::settings::Settings;
 use crate::error::{Failure, Recovery, Refusal, failure, recovery};
 use crate::key::mechanism::SIGNING;
-use crate::limits::{PERSON_SECONDS_MAX, SESSION_WAIT_SECONDS};
+use crate::limits::{PERSON_SECONDS_MAX, SESSION_WAIT_SECONDS, SESSIONS_GONE_SECONDS};
 
 /// A token in use. Sessions are closed with it, and with the last session the login ends.
 pub struct Token {
@@ -242,8 +242,9 @@ impl Token {
 
     /// Lends a session, opening one while the token has room and waiting for one otherwise.
     fn session(&self, access: Access<'_>) -> Result<Lease<'_>, Lost> {
-        let wait = access.deadline.remaining().unwrap_or(Duration::from_secs(SESSION_WAIT_SECONDS));
-        let give_up = Instant::now() + wait;
+        let begun = Instant::now();
+        let mut give_up = begun + patience(access.deadline);
+        let mut refusal = None;
         loop {
             let in_use = self.module.enter();
             match self.sessions.place(in_use.epoch()) {
@@ -260,13 +261,19 @@ impl Token {
                             return Err(Lost { failure, generation, epoch: in_use.epoch() });
                         }
                         self.sessions.shrink();
+                        // With no session of ours to wait for, it is others who must close theirs.
+                        if self.sessions.counts().0 == 0 {
+                            give_up = give_up.min(begun + Duration::from_secs(SESSIONS_GONE_SECONDS));
+                        }
+                        refusal = Some(failure);
                     }
                 },
                 Place::None => {}
             }
             drop(in_use);
             if !self.sessions.wait(give_up) {
-                let failure = self.no_session(access.deadline).into();
+                let refused = refusal.filter(|_| self.sessions.counts().0 == 0);
+                let failure = refused.unwrap_or_else(|| self.no_session(access.deadline).into());
                 return Err(Lost { failure, generation: 0, epoch: 0 });
             }
         }
@@ -441,6 +448,12 @@ impl Drop for Lease<'_> {
             self.token.sessions.give_back(session, self.generation);
         }
     }
+}
+
+/// How long a session is waited for: a little less than the deadline, so that the caller learns why it was in vain.
+fn patience(deadline: Deadline) -> Duration {
+    let left = deadline.remaining().unwrap_or(Duration::from_secs(SESSION_WAIT_SECONDS));
+    left.saturating_sub((left / 8).min(Duration::from_millis(500)))
 }
 
 const fn is_logged_in(state: SessionState) -> bool {

@@ -101,8 +101,8 @@ impl Shared {
             let late = calls.under_way.values().find(|call| call.late_at == next);
             let report = late.map(|UnderWay { what, longest, .. }| {
                 format!(
-                    "the PKCS#11 module has not come back for {} s (asked to {what}); it counts as lost and this \
-                     process ends, so that its host starts another one",
+                    "the PKCS#11 module has not come back for {} s (asked to {what}; plugin config call-timeout sets \
+                     the limit); it counts as lost and this process ends, so that its host starts another one",
                     longest.as_secs()
                 )
             });
