@@ -16,6 +16,7 @@ pub mod program;
 pub mod rogue;
 pub mod served;
 pub mod signature;
+pub mod soak;
 pub mod suite;
 pub mod vault;
 pub mod world;

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use prokura_plugin::KeySpec;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::backend::p11fault::{Faults, VARIABLE};
 use crate::backend::relay::Relay;
 use crate::backend::token::{ABILITIES, LABEL, Token, chain_config, token_config, uri};
 use crate::program::{Missing, system};
@@ -35,6 +36,8 @@ pub struct P11Kit {
     pub token: Token,
     /// What stands between client and server.
     pub relay: Relay,
+    /// In front of the real module, on the server's side.
+    faults: Option<Faults>,
     client: PathBuf,
     directory: PathBuf,
     server: Mutex<Option<Child>>,
@@ -46,12 +49,29 @@ impl P11Kit {
     /// # Errors
     /// [`Missing`] without p11-kit or SoftHSM.
     pub fn start(directory: &Path) -> Result<Self> {
+        Self::start_with(directory, |_| Ok(None))
+    }
+
+    /// The same with the fault module on the server's side, which counts sessions.
+    ///
+    /// # Errors
+    /// [`Missing`] without p11-kit, SoftHSM or the fault module.
+    pub fn counted(directory: &Path) -> Result<Self> {
+        Faults::module()?;
+        Self::start_with(directory, |token| {
+            Faults::new(directory.join("faults"), &token.module, None).map(Some)
+        })
+    }
+
+    fn start_with(directory: &Path, faults: impl FnOnce(&Token) -> Result<Option<Faults>>) -> Result<Self> {
         let client = CLIENTS.map(PathBuf::from).into_iter().find(|client| client.is_file());
         let client = client.ok_or_else(|| Missing::new("p11-kit-client.so", INSTALL))?;
         system("p11-kit", INSTALL)?;
         let token = Token::softhsm(directory)?;
         let relay = Relay::start(directory.join("relay"), directory.join("server"))?;
-        let vault = Self { token, relay, client, directory: directory.to_owned(), server: Mutex::default() };
+        let faults = faults(&token)?;
+        let directory = directory.to_owned();
+        let vault = Self { token, relay, faults, client, directory, server: Mutex::default() };
         vault.start_server()?;
         Ok(vault)
     }
@@ -84,20 +104,21 @@ impl P11Kit {
         }
         let socket = self.directory.join("server");
         let _ = std::fs::remove_file(&socket);
+        let module = if self.faults.is_some() { Faults::module()? } else { self.token.module.clone() };
         // setpriv: the server must not outlive a test process that is killed.
-        let child = Command::new("setpriv")
+        let mut command = Command::new("setpriv");
+        command
             .args(["--pdeathsig", "KILL", "p11-kit", "server", "-f", "-n"])
             .arg(&socket)
             .arg("--provider")
-            .arg(&self.token.module)
+            .arg(module)
             .arg(format!("pkcs11:token={}", LABEL.replace(' ', "%20")))
             .env(self.token.environment.0, &self.token.environment.1)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start p11-kit server")?;
-        *server = Some(child);
+            .stderr(Stdio::null());
+        command.envs(self.faults.iter().map(|faults| (VARIABLE, &faults.directory)));
+        *server = Some(command.spawn().context("cannot start p11-kit server")?);
         drop(server);
         let until = Instant::now() + STARTING;
         while UnixStream::connect(&socket).is_err() {
@@ -127,6 +148,21 @@ impl P11Kit {
     /// How many processes hold the real module: one for each client.
     pub fn remotes(&self) -> usize {
         self.server().as_ref().map_or(0, |child| children(child.id()).len())
+    }
+
+    /// How many sessions are open with the real module, if it is [`P11Kit::counted`].
+    ///
+    /// # Errors
+    /// If the counts cannot be read.
+    pub fn open_sessions(&self) -> Result<u64> {
+        let server = self.server().as_ref().map(Child::id);
+        let (Some(server), Some(faults)) = (server, &self.faults) else { return Ok(0) };
+        let mut open = 0;
+        for pid in children(server) {
+            let counts = faults.counts_of(pid.as_raw_nonzero().get().unsigned_abs()).unwrap_or_default();
+            open += counts.get("sessions").copied().unwrap_or(0);
+        }
+        Ok(open)
     }
 
     fn signal_remotes(&self, signal: Signal) {

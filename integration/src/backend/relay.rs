@@ -1,11 +1,12 @@
 //! Stands between a client and a server on UNIX sockets and can delay what they say, hold it back and cut them off.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -25,7 +26,20 @@ struct Control {
     delay_us: AtomicU64,
     is_stalled: AtomicBool,
     is_ended: AtomicBool,
-    connections: Mutex<Vec<UnixStream>>,
+    connections: Mutex<Connections>,
+}
+
+/// Both ends of each connection there is.
+#[derive(Default)]
+struct Connections {
+    next: u64,
+    open: BTreeMap<u64, [UnixStream; 2]>,
+}
+
+impl Control {
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Relay {
@@ -69,9 +83,8 @@ impl Relay {
 
     /// Cuts all connections there are; new ones are taken.
     pub fn cut(&self) {
-        let mut connections = self.control.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        for connection in connections.drain(..) {
-            let _ = connection.shutdown(Shutdown::Both);
+        for end in self.control.connections().open.values().flatten() {
+            let _ = end.shutdown(Shutdown::Both);
         }
     }
 }
@@ -86,15 +99,20 @@ impl Drop for Relay {
 }
 
 fn connect(client: &UnixStream, server: &UnixStream, control: &Arc<Control>) -> std::io::Result<()> {
-    let mut connections = control.connections.lock().unwrap_or_else(PoisonError::into_inner);
-    connections.extend([client.try_clone()?, server.try_clone()?]);
-    drop(connections);
+    let number = {
+        let mut connections = control.connections();
+        connections.next += 1;
+        let number = connections.next;
+        connections.open.insert(number, [client.try_clone()?, server.try_clone()?]);
+        number
+    };
     for (from, to) in [(client, server), (server, client)] {
         let (from, to, control) = (from.try_clone()?, to.try_clone()?, Arc::clone(control));
         std::thread::spawn(move || {
             let _ = pass(&from, &to, &control);
             let _ = from.shutdown(Shutdown::Both);
             let _ = to.shutdown(Shutdown::Both);
+            control.connections().open.remove(&number);
         });
     }
     Ok(())
