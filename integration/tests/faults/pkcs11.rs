@@ -20,20 +20,24 @@ use anyhow::Result;
 use libtest_mimic::Trial;
 use prokura_integration::suite::trial;
 
+use scene::Stages;
+
 /// Every fault of PKCS#11.
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = keys::trials();
-    trials.extend(calls::trials());
-    trials.extend(serving::trials());
-    trials.extend(network::trials());
+    let stages = Stages::default();
+    let mut trials = keys::trials(&stages);
+    trials.extend(calls::trials(&stages));
+    trials.extend(serving::trials(&stages));
+    trials.extend(network::trials(&stages));
     trials
 }
 
 /// A test that tells in one line what the user saw.
-fn told(name: &str, test: impl FnOnce() -> Result<String> + Send + 'static) -> Trial {
+fn told(stages: &Stages, name: &str, test: impl FnOnce(&Stages) -> Result<String> + Send + 'static) -> Trial {
     let name = format!("pkcs11::{name}");
+    let stages = stages.clone();
     trial(name.clone(), move || {
-        let line = test()?;
+        let line = test(&stages)?;
         writeln!(std::io::stdout(), "{name} => {line}")?;
         Ok(())
     })

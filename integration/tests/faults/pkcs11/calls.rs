@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
-use super::scene::Scene;
+use super::scene::Stages;
 use super::told;
 
 /// What becomes of the signature.
@@ -126,25 +126,27 @@ const CASES: &[Case] = &[
     case("aborts_at_start", &["C_Initialize 1 0 abort"], Refused(&["SIGABRT"])),
 ];
 
-pub(super) fn trials() -> Vec<Trial> {
-    let mut trials: Vec<Trial> =
-        CASES.iter().map(|case| told(&format!("call::{}", case.name), || run(case))).collect();
+pub(super) fn trials(stages: &Stages) -> Vec<Trial> {
+    let mut trials: Vec<Trial> = CASES
+        .iter()
+        .map(|case| told(stages, &format!("call::{}", case.name), |stages| run(stages, case)))
+        .collect();
     for (name, function) in
         [("hangs_in_sign", "C_Sign"), ("hangs_in_login", "C_Login"), ("hangs_at_start", "C_Initialize")]
     {
-        trials.push(told(&format!("call::{name}"), move || {
-            let mut scene = Scene::broken(&[&format!("{function} 1 0 hang")])?;
+        trials.push(told(stages, &format!("call::{name}"), move |stages| {
+            let mut scene = stages.broken(&[&format!("{function} 1 0 hang")])?;
             scene.deadline = "4s";
             scene.refuses("ec-256", &["4 s"])
         }));
     }
-    trials.push(told("call::hangs_once::watchdog", || {
-        let scene = Scene::broken(&["C_Sign 1 1 hang"])?;
+    trials.push(told(stages, "call::hangs_once::watchdog", |stages| {
+        let scene = stages.broken(&["C_Sign 1 1 hang"])?;
         scene.sign(&scene.id("ec-256")?, &["--plugin-config", "call-timeout=2"])?.ok()?;
         Ok("signed".to_owned())
     }));
-    trials.push(told("call::hangs::watchdog", || {
-        let scene = Scene::broken(&["C_Sign 1 0 hang"])?;
+    trials.push(told(stages, "call::hangs::watchdog", |stages| {
+        let scene = stages.broken(&["C_Sign 1 0 hang"])?;
         let run = scene.sign(&scene.id("ec-256")?, &["--plugin-config", "call-timeout=2"])?;
         let line = super::scene::error_line(&run)?;
         ensure!(line.contains("call-timeout") || line.contains("C_Sign"), "what hung is not named: {line}");
@@ -153,8 +155,8 @@ pub(super) fn trials() -> Vec<Trial> {
     trials
 }
 
-fn run(case: &Case) -> Result<String> {
-    let scene = Scene::broken(case.rules)?;
+fn run(stages: &Stages, case: &Case) -> Result<String> {
+    let scene = stages.broken(case.rules)?;
     let line = match &case.end {
         Signed => scene.signs(case.key)?,
         Refused(words) => scene.refuses(case.key, words)?,

@@ -11,66 +11,70 @@ use prokura_integration::vault::TestVault;
 use prokura_plugin::KeySpec;
 use prokura_signer::KeyReference;
 
-use super::scene::stage;
+use super::scene::Stages;
 use super::told;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn trials(stages: &Stages) -> Vec<Trial> {
     vec![
-        told("network::connection_dropped", || broken(P11Kit::drop_connections)),
-        told("network::connection_cut", || broken(|hsm| hsm.relay.cut())),
-        told("network::server_restarted", || {
-            broken(|hsm| {
+        told(stages, "network::connection_dropped", |stages| broken(stages, P11Kit::drop_connections)),
+        told(stages, "network::connection_cut", |stages| broken(stages, |hsm| hsm.relay.cut())),
+        told(stages, "network::server_restarted", |stages| {
+            broken(stages, |hsm| {
                 hsm.stop_server();
                 let _ = hsm.start_server();
             })
         }),
-        told("network::server_away", server_away),
-        told("network::stalled_for_a_while", || stalled(P11Kit::stall, P11Kit::resume)),
-        told("network::stalled_on_the_way", || stalled(|h| h.relay.stall(true), |h| h.relay.stall(false))),
-        told("network::stalled_for_good", stalled_for_good),
-        told("network::slow", || {
-            let (hsm, served, key) = start()?;
+        told(stages, "network::server_away", server_away),
+        told(stages, "network::stalled_for_a_while", |stages| stalled(stages, P11Kit::stall, P11Kit::resume)),
+        told(stages, "network::stalled_on_the_way", |stages| {
+            stalled(stages, |h| h.relay.stall(true), |h| h.relay.stall(false))
+        }),
+        told(stages, "network::stalled_for_good", stalled_for_good),
+        told(stages, "network::slow", |stages| {
+            let (hsm, served, key) = start(stages)?;
             hsm.relay.delay(Duration::from_millis(20));
             served.sign(&key)?;
             Ok("signed".to_owned())
         }),
-        told("network::not_there_at_first", || {
-            let (hsm, served, key) = start()?;
+        told(stages, "network::not_there_at_first", |stages| {
+            let (hsm, served, key) = start(stages)?;
             hsm.stop_server();
             refusal(&served, &key)
         }),
-        told("nss::all_specs", || {
-            let nss = Nss::new(&stage()?.directory()?)?;
-            all_specs(&nss)
+        told(stages, "nss::all_specs", |stages| {
+            let nss = Nss::new(&stages.stage()?.directory()?)?;
+            all_specs(stages, &nss)
         }),
-        told("network::all_specs", || all_specs(&P11Kit::start(&stage()?.directory()?)?)),
+        told(stages, "network::all_specs", |stages| {
+            all_specs(stages, &P11Kit::start(&stages.stage()?.directory()?)?)
+        }),
     ]
 }
 
-fn start() -> Result<(P11Kit, Served, KeyReference)> {
-    let hsm = P11Kit::start(&stage()?.directory()?)?;
-    let served = serve(&hsm)?;
+fn start(stages: &Stages) -> Result<(P11Kit, Served, KeyReference)> {
+    let hsm = P11Kit::start(&stages.stage()?.directory()?)?;
+    let served = serve(stages, &hsm)?;
     let key = reference(hsm.key(KeySpec::Ec256))?;
     Ok((hsm, served, key))
 }
 
-fn serve(vault: &dyn TestVault) -> Result<Served> {
+fn serve(stages: &Stages, vault: &dyn TestVault) -> Result<Served> {
     let environment = vault.environment().into_iter().map(|(name, value)| (name.into(), value));
-    Served::start(stage()?.home.plugins(), vault.plugin(), environment, DEADLINE)
+    Served::start(stages.stage()?.home.plugins(), vault.plugin(), environment, DEADLINE)
 }
 
-fn all_specs(vault: &dyn TestVault) -> Result<String> {
-    let served = serve(vault)?;
+fn all_specs(stages: &Stages, vault: &dyn TestVault) -> Result<String> {
+    let served = serve(stages, vault)?;
     for spec in vault.specs() {
         served.sign(&reference(vault.key(*spec))?)?;
     }
     Ok(format!("signed with {} keys", vault.specs().len()))
 }
 
-fn broken(break_it: impl Fn(&P11Kit)) -> Result<String> {
-    let (hsm, served, key) = start()?;
+fn broken(stages: &Stages, break_it: impl Fn(&P11Kit)) -> Result<String> {
+    let (hsm, served, key) = start(stages)?;
     for _ in 0..3 {
         served.sign(&key)?;
         break_it(&hsm);
@@ -79,8 +83,8 @@ fn broken(break_it: impl Fn(&P11Kit)) -> Result<String> {
     Ok(format!("signed, {} restarts of the plugin", served.plugin.supervision().restarts))
 }
 
-fn server_away() -> Result<String> {
-    let (hsm, served, key) = start()?;
+fn server_away(stages: &Stages) -> Result<String> {
+    let (hsm, served, key) = start(stages)?;
     served.sign(&key)?;
     hsm.stop_server();
     let refused = refusal(&served, &key)?;
@@ -96,8 +100,8 @@ fn refusal(served: &Served, key: &KeyReference) -> Result<String> {
     }
 }
 
-fn stalled(stall: impl Fn(&P11Kit), resume: impl Fn(&P11Kit) + Sync) -> Result<String> {
-    let (hsm, served, key) = start()?;
+fn stalled(stages: &Stages, stall: impl Fn(&P11Kit), resume: impl Fn(&P11Kit) + Sync) -> Result<String> {
+    let (hsm, served, key) = start(stages)?;
     served.sign(&key)?;
     stall(&hsm);
     std::thread::scope(|threads| {
@@ -111,9 +115,9 @@ fn stalled(stall: impl Fn(&P11Kit), resume: impl Fn(&P11Kit) + Sync) -> Result<S
 }
 
 /// One connection hangs for ever; a new one does not. The watchdog gives it up in time.
-fn stalled_for_good() -> Result<String> {
-    let hsm = P11Kit::start(&stage()?.directory()?)?;
-    let served = serve(&hsm)?;
+fn stalled_for_good(stages: &Stages) -> Result<String> {
+    let hsm = P11Kit::start(&stages.stage()?.directory()?)?;
+    let served = serve(stages, &hsm)?;
     let mut named = hsm.key(KeySpec::Ec256);
     named.config.push(("call-timeout".to_owned(), "3".to_owned()));
     let key = reference(named)?;

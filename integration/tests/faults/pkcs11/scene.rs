@@ -1,8 +1,8 @@
 //! One token of its own behind the fault module, and `prokura sign` with a key in it.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -24,16 +24,37 @@ pub(super) struct Stage {
     next: AtomicU32,
 }
 
-/// The stage, made once.
-pub(super) fn stage() -> Result<&'static Stage> {
-    static STAGE: OnceLock<Result<Stage, (Option<Missing>, String)>> = OnceLock::new();
-    let made = STAGE.get_or_init(|| {
-        Stage::new().map_err(|error| (error.downcast_ref::<Missing>().cloned(), format!("{error:#}")))
-    });
-    made.as_ref().map_err(|(missing, reason)| match missing {
-        Some(missing) => missing.clone().into(),
-        None => anyhow!("{reason}"),
-    })
+/// A stage that is made when first asked for, and taken down with the last test.
+#[derive(Clone, Default)]
+pub(super) struct Stages(Arc<OnceLock<Result<Arc<Stage>, Reason>>>);
+
+/// Why there is no stage: what is missing, or what failed.
+type Reason = (Option<Missing>, String);
+
+impl Stages {
+    /// The stage, or the same reason for all why there is none.
+    pub(super) fn stage(&self) -> Result<Arc<Stage>> {
+        let made = self.0.get_or_init(|| {
+            let reason =
+                |error: anyhow::Error| (error.downcast_ref::<Missing>().cloned(), format!("{error:#}"));
+            Stage::new().map(Arc::new).map_err(reason)
+        });
+        made.clone().map_err(|(missing, reason)| missing.map_or_else(|| anyhow!("{reason}"), Into::into))
+    }
+
+    /// A copy of the token of one's own, with faults.
+    pub(super) fn scene(&self) -> Result<Scene> {
+        Scene::new(self.stage()?)
+    }
+
+    /// With these rules.
+    pub(super) fn broken(&self, rules: &[&str]) -> Result<Scene> {
+        let scene = self.scene()?;
+        for rule in rules {
+            scene.faults.add(rule)?;
+        }
+        Ok(scene)
+    }
 }
 
 impl Stage {
@@ -67,25 +88,15 @@ pub(super) struct Scene {
     pub(super) faults: Faults,
     pub(super) token: Token,
     pub(super) deadline: &'static str,
-    stage: &'static Stage,
+    stage: Arc<Stage>,
 }
 
 impl Scene {
-    pub(super) fn new() -> Result<Self> {
-        let stage = stage()?;
+    fn new(stage: Arc<Stage>) -> Result<Self> {
         let directory = stage.directory()?;
         let token = stage.token.copy(&directory)?;
         let faults = Faults::new(directory.join("faults"), &token.module, None)?;
         Ok(Self { faults, token, deadline: "20s", stage })
-    }
-
-    /// With these rules.
-    pub(super) fn broken(rules: &[&str]) -> Result<Self> {
-        let scene = Self::new()?;
-        for rule in rules {
-            scene.faults.add(rule)?;
-        }
-        Ok(scene)
     }
 
     /// The id of the key with this label, reached through the fault module.

@@ -13,28 +13,34 @@ use prokura_integration::served::{Served, reference, signed};
 use prokura_integration::vault::TestKey;
 use prokura_signer::KeyReference;
 
-use super::scene::Scene;
+use super::scene::{Scene, Stages};
 use super::told;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const IN_FLIGHT: usize = 16;
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn trials(stages: &Stages) -> Vec<Trial> {
     vec![
-        told("served::one_login_for_many_signatures", one_login),
-        told("served::as_many_sessions_as_the_token_allows", few_sessions),
-        told("served::sessions_run_out_while_signing", sessions_run_out),
-        told("served::sessions_lost_again_and_again", || again_and_again("C_Sign 1 1 lose-sessions")),
-        told("served::login_lost_again_and_again", || again_and_again("C_SignInit 1 1 lose-login")),
-        told("served::module_lost_again_and_again", || again_and_again("C_SignInit 1 1 lose-module")),
-        told("served::token_removed_and_put_back", removed_and_put_back),
-        told("served::slots_renumbered", slots_renumbered),
-        told("served::another_token_in_the_slot", another_token),
-        told("served::key_replaced", key_replaced),
-        told("served::crash_takes_the_plugin_not_the_host", crash),
-        told("served::hang_takes_one_call_not_the_rest", hang),
-        told("served::always_authenticate", || {
-            let stage = Stage::new("always")?;
+        told(stages, "served::one_login_for_many_signatures", one_login),
+        told(stages, "served::as_many_sessions_as_the_token_allows", few_sessions),
+        told(stages, "served::sessions_run_out_while_signing", sessions_run_out),
+        told(stages, "served::sessions_lost_again_and_again", |stages| {
+            again_and_again(stages, "C_Sign 1 1 lose-sessions")
+        }),
+        told(stages, "served::login_lost_again_and_again", |stages| {
+            again_and_again(stages, "C_SignInit 1 1 lose-login")
+        }),
+        told(stages, "served::module_lost_again_and_again", |stages| {
+            again_and_again(stages, "C_SignInit 1 1 lose-module")
+        }),
+        told(stages, "served::token_removed_and_put_back", removed_and_put_back),
+        told(stages, "served::slots_renumbered", slots_renumbered),
+        told(stages, "served::another_token_in_the_slot", another_token),
+        told(stages, "served::key_replaced", key_replaced),
+        told(stages, "served::crash_takes_the_plugin_not_the_host", crash),
+        told(stages, "served::hang_takes_one_call_not_the_rest", hang),
+        told(stages, "served::always_authenticate", |stages| {
+            let stage = Stage::new(stages, "always")?;
             for _ in 0..3 {
                 stage.served.sign(&stage.key)?;
             }
@@ -51,8 +57,8 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(label: &str) -> Result<Self> {
-        let scene = Scene::new()?;
+    fn new(stages: &Stages, label: &str) -> Result<Self> {
+        let scene = stages.scene()?;
         let served = scene.served(DEADLINE)?;
         let config = vec![("ca_certs".to_owned(), scene.token.root.display().to_string())];
         let key = reference(TestKey { id: scene.id(label)?, config })?;
@@ -88,8 +94,8 @@ impl Stage {
     }
 }
 
-fn one_login() -> Result<String> {
-    let stage = Stage::new("ec-256")?;
+fn one_login(stages: &Stages) -> Result<String> {
+    let stage = Stage::new(stages, "ec-256")?;
     stage.burst_without_errors(160)?;
     let logins = stage.scene.faults.calls("C_Login")?;
     ensure!(logins == 1, "{logins} logins");
@@ -97,8 +103,8 @@ fn one_login() -> Result<String> {
 }
 
 /// Two, as the token says.
-fn few_sessions() -> Result<String> {
-    let stage = Stage::new("ec-256")?;
+fn few_sessions(stages: &Stages) -> Result<String> {
+    let stage = Stage::new(stages, "ec-256")?;
     stage.scene.faults.add("C_GetTokenInfo 1 0 max-sessions 2")?;
     stage.scene.faults.add("C_OpenSession 1 0 limit 2")?;
     stage.burst_without_errors(160)?;
@@ -106,15 +112,15 @@ fn few_sessions() -> Result<String> {
 }
 
 /// Fewer than the token said: other programs hold them.
-fn sessions_run_out() -> Result<String> {
-    let stage = Stage::new("ec-256")?;
+fn sessions_run_out(stages: &Stages) -> Result<String> {
+    let stage = Stage::new(stages, "ec-256")?;
     stage.scene.faults.add("C_OpenSession 1 0 limit 3")?;
     stage.burst_without_errors(160)?;
     Ok(format!("160 signed, 16 at a time, with {} sessions", stage.scene.faults.calls("sessions-most")?))
 }
 
-fn again_and_again(rule: &str) -> Result<String> {
-    let stage = Stage::new("ec-256")?;
+fn again_and_again(stages: &Stages, rule: &str) -> Result<String> {
+    let stage = Stage::new(stages, "ec-256")?;
     stage.served.sign(&stage.key)?;
     for _ in 0..5 {
         let number = stage.scene.faults.add(rule)?;
@@ -124,8 +130,8 @@ fn again_and_again(rule: &str) -> Result<String> {
     Ok(format!("160 signed, 5 losses, {} logins", stage.scene.faults.calls("C_Login")?))
 }
 
-fn removed_and_put_back() -> Result<String> {
-    let stage = Stage::new("ec-256")?;
+fn removed_and_put_back(stages: &Stages) -> Result<String> {
+    let stage = Stage::new(stages, "ec-256")?;
     stage.served.sign(&stage.key)?;
     let number = stage.scene.faults.add("* 1 0 remove")?;
     let Err(refused) = stage.served.sign(&stage.key) else { bail!("it signed without a token") };
@@ -136,8 +142,8 @@ fn removed_and_put_back() -> Result<String> {
     Ok(refused)
 }
 
-fn slots_renumbered() -> Result<String> {
-    let stage = Stage::new("ec-256")?;
+fn slots_renumbered(stages: &Stages) -> Result<String> {
+    let stage = Stage::new(stages, "ec-256")?;
     stage.served.sign(&stage.key)?;
     stage.scene.faults.add("* 1 0 slots 7")?;
     stage.scene.faults.add("C_SignInit 1 1 lose-sessions")?;
@@ -146,8 +152,8 @@ fn slots_renumbered() -> Result<String> {
 }
 
 /// Its PIN must not be spent on a token nobody named.
-fn another_token() -> Result<String> {
-    let stage = Stage::new("ec-256")?;
+fn another_token(stages: &Stages) -> Result<String> {
+    let stage = Stage::new(stages, "ec-256")?;
     stage.served.sign(&stage.key)?;
     let before = stage.scene.faults.calls("C_Login")?;
     stage.scene.faults.add("C_GetTokenInfo 1 0 serial 0000")?;
@@ -160,9 +166,9 @@ fn another_token() -> Result<String> {
 }
 
 /// Another key under the same name: the certificate in the token is that of the old one.
-fn key_replaced() -> Result<String> {
+fn key_replaced(stages: &Stages) -> Result<String> {
     let tool = system("pkcs11-tool", "apt-get install opensc")?;
-    let stage = Stage::new("ec-256")?;
+    let stage = Stage::new(stages, "ec-256")?;
     stage.served.sign(&stage.key)?;
     let pkcs11_tool = |arguments: &[&str]| {
         let mut command = Command::new(&tool);
@@ -178,8 +184,8 @@ fn key_replaced() -> Result<String> {
     Ok(refused.to_string())
 }
 
-fn crash() -> Result<String> {
-    let stage = Stage::new("ec-256")?;
+fn crash(stages: &Stages) -> Result<String> {
+    let stage = Stage::new(stages, "ec-256")?;
     stage.served.sign(&stage.key)?;
     let first = stage.served.process_id();
     stage.scene.faults.add("C_Sign 1 1 abort")?;
@@ -189,8 +195,8 @@ fn crash() -> Result<String> {
     Ok(format!("32 signed, {} restart", stage.served.plugin.supervision().restarts))
 }
 
-fn hang() -> Result<String> {
-    let scene = Scene::new()?;
+fn hang(stages: &Stages) -> Result<String> {
+    let scene = stages.scene()?;
     let served = scene.served(DEADLINE)?;
     let config = [("ca_certs", scene.token.root.display().to_string()), ("call-timeout", "2".to_owned())];
     let config = config.map(|(name, value)| (name.to_owned(), value)).to_vec();
