@@ -107,14 +107,7 @@ impl Refusal {
                 (Other, Scope::Vault, true, "try again".to_owned())
             }
             By::Authority(_) | By::Credential => (AccessDenied, Scope::Vault, false, self.no_token(attempt)),
-            By::Network => (
-                Other,
-                Scope::Vault,
-                true,
-                format!(
-                    "check the name {host}, the way there (HTTPS_PROXY, private endpoint, firewall) and try again"
-                ),
-            ),
+            By::Network => (Other, Scope::Vault, !self.is_about_trust(), self.no_way(attempt)),
             By::Clock => (Timeout, Scope::Vault, true, "try again, or allow more time".to_owned()),
             By::Answer => (
                 Other,
@@ -123,6 +116,18 @@ impl Refusal {
                 format!("check that {host} is a Key Vault and not a proxy, and try again"),
             ),
         }
+    }
+
+    fn no_way(&self, attempt: &Attempt<'_>) -> String {
+        if self.is_about_trust() {
+            return "no authority this machine trusts vouches for the server; where a proxy looks into TLS, name the proxy's \
+                    authority with SSL_CERT_FILE"
+                .to_owned();
+        }
+        let host = attempt.host;
+        format!(
+            "check the name {host}, the way there (HTTPS_PROXY, private endpoint, firewall) and try again"
+        )
     }
 
     fn conflict(&self) -> &'static str {
@@ -188,13 +193,11 @@ impl Refusal {
         let source = attempt.source;
         let advice = |code: &str| self.message.contains(code);
         if advice("AADSTS7000222") {
-            return format!(
-                "the secret of {source} has expired; make a new one (az ad app credential reset)"
-            );
+            return format!("the {source} has expired; make a new one (az ad app credential reset)");
         }
         if advice("AADSTS7000215") {
             return format!(
-                "the secret of {source} is wrong; set the secret's value, not its id, as AZURE_CLIENT_SECRET"
+                "the {source} is wrong; set the secret's value, not its id, as AZURE_CLIENT_SECRET"
             );
         }
         if advice("AADSTS700027") {

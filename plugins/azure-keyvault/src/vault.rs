@@ -28,7 +28,7 @@ use crate::config::key_name::VaultHost;
 use crate::config::source::Source;
 use crate::error::{Attempt, Operation, Refusal};
 use crate::key::VaultKey;
-use crate::limits::{CALL_TIME_MAX, CONNECTIONS_MAX};
+use crate::limits::{ANSWER_MARGIN, CALL_TIME_MAX, CONNECTIONS_MAX};
 
 /// All vaults this process talks to.
 #[derive(Clone)]
@@ -205,7 +205,8 @@ impl Connection {
         deadline.check()?;
         let Some(runtime) = &self.runtime.0 else { return Err(Error::internal("the connection is closed")) };
         let started = Instant::now();
-        let allowed = deadline.remaining().unwrap_or(CALL_TIME_MAX);
+        let left = deadline.remaining().map(|left| left.saturating_sub(ANSWER_MARGIN.min(left / 2)));
+        let allowed = left.unwrap_or(CALL_TIME_MAX);
         let outcome = runtime.block_on(async {
             let mut attempts = 0;
             loop {

@@ -79,9 +79,8 @@ pub(super) fn permission_missing(attempt: &Attempt<'_>) -> String {
     if attempt.host.is_managed_hsm() {
         let action = attempt.operation.managed_hsm_action();
         return format!(
-            "{source} lacks Microsoft.KeyVault/managedHSM/{action} (role \"Managed HSM Crypto User\"); its administrator \
-             grants it with az keyvault role assignment create --hsm-name {name} --role \"Managed HSM Crypto User\" \
-             --assignee ID --scope /keys"
+            "{source} lacks Microsoft.KeyVault/managedHSM/{action}; the HSM's administrator grants it with az keyvault role \
+             assignment create --hsm-name {name} --role 'Managed HSM Crypto User' --assignee ID --scope /keys"
         );
     }
     let (kind, right) = policy.split_once('/').unwrap_or(("keys", policy));
@@ -96,8 +95,8 @@ pub(super) fn permission_missing(attempt: &Attempt<'_>) -> String {
         _ => "",
     };
     format!(
-        "{source} lacks {policy}: with Azure RBAC the role \"{role}\" (Microsoft.KeyVault/vaults/{action}), granted by az \
-         role assignment create --role \"{role}\" --assignee ID --scope VAULT_RESOURCE_ID; with access policies az \
-         keyvault set-policy --name {name} --{kind}-permissions {right} --object-id ID{hint}"
+        "{source} lacks {policy}; the vault's administrator grants Microsoft.KeyVault/vaults/{action} with az role \
+         assignment create --role '{role}' --assignee ID --scope VAULT_RESOURCE_ID, or, in a vault with access policies, \
+         with az keyvault set-policy --name {name} --{kind}-permissions {right} --object-id ID{hint}"
     )
 }

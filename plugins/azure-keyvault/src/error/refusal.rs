@@ -70,9 +70,11 @@ impl Refusal {
             }
             link = current.source();
         }
-        let text = error.to_string();
+        let text = if from_credential { cause(error) } else { error.to_string() };
         // A vault that asks for tokens of another service gets none; the SDK gives that no kind of its own.
         let no_token = from_credential || text.contains("challenge resource");
+        // What follows is advice for programmers.
+        let text = text.split(". Set verify_challenge_resource").next().unwrap_or_default().to_owned();
         Self::plain(if no_token { By::Credential } else { By::Answer }, text)
     }
 
@@ -118,6 +120,7 @@ impl Refusal {
                 408 | 500 | 502..=504 => Again::AfterFailure,
                 _ => Again::No,
             },
+            By::Network if self.is_about_trust() => Again::No,
             By::Network | By::Answer => Again::AfterFailure,
             By::Credential | By::Clock => Again::No,
         }
@@ -126,6 +129,11 @@ impl Refusal {
     /// Whether the vault does not take the token.
     pub(crate) fn is_about_the_token(&self) -> bool {
         self.by == By::Vault(StatusCode::Unauthorized)
+    }
+
+    /// Whether the server shows a certificate that cannot be trusted.
+    pub(super) fn is_about_trust(&self) -> bool {
+        self.by == By::Network && self.message.contains("invalid peer certificate")
     }
 
     /// Whether there is no such object.
@@ -144,7 +152,11 @@ pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(inner) = innermost.source() {
         innermost = inner;
     }
-    shown(&innermost.to_string())
+    let text = innermost.to_string();
+    if text.contains("close_notify") {
+        return "the connection was closed in the middle of an answer".to_owned();
+    }
+    shown(&text)
 }
 
 /// A text of the service, cut and without control characters.
