@@ -1,5 +1,7 @@
 //! What breaks in a vault, and what the user is told: one line per fault.
 
+#[path = "faults/azure.rs"]
+mod azure;
 #[path = "faults/pkcs11.rs"]
 mod pkcs11;
 #[path = "faults/vault.rs"]
@@ -13,6 +15,6 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of them wait: for a stall to end, for a token to run out.
     arguments.test_threads.get_or_insert(8);
-    let trials = pkcs11::trials().into_iter().chain(vault::trials()).collect();
+    let trials = pkcs11::trials().into_iter().chain(azure::trials()).chain(vault::trials()).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -137,6 +137,14 @@ impl AzureVault {
     /// # Errors
     /// If a key, a certificate or the server cannot be made.
     pub fn start(kind: Kind) -> Result<Self> {
+        Self::start_with(kind, &KeySpec::ALL)
+    }
+
+    /// A vault with keys of some specs only: RSA keys take their time.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(kind: Kind, specs: &[KeySpec]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("prokura-azure-").tempdir()?;
         let authority = Authority::new("Azure test root")?;
         let (intermediate, issuer) = authority::intermediate(&authority)?;
@@ -160,7 +168,7 @@ impl AzureVault {
             client_certificate: None,
         };
         let mut bundle = format!("{intermediate}{}", authority.certificate());
-        for spec in KeySpec::ALL {
+        for &spec in specs {
             let version = Version::generate(spec, kind == Kind::ManagedHsm)?;
             let leaf = authority::leaf(&issuer, &version.pair, &format!("azure {spec}"))?;
             bundle.push_str(&leaf);
@@ -297,6 +305,14 @@ impl AzureVault {
     pub fn set_operations(&self, name: &str, operations: &[&str]) -> Result<()> {
         let operations = operations.iter().map(|o| (*o).to_owned()).collect();
         self.state().change(name, "", |version| version.operations = operations)
+    }
+
+    /// Shows a key as one of another type (`kty`), such as `oct-HSM`.
+    ///
+    /// # Errors
+    /// If there is no such key.
+    pub fn set_type(&self, name: &str, kty: &'static str) -> Result<()> {
+        self.state().change(name, "", |version| version.shown_type = Some(kty))
     }
 
     /// Deletes a key softly.

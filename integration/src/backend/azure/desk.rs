@@ -1,7 +1,9 @@
 //! A user with the plugin installed, in front of one fake vault.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -33,7 +35,14 @@ impl Desk {
     /// # Errors
     /// If the workspace does not build or the vault does not start.
     pub fn new(kind: Kind) -> Result<Self> {
-        let vault = AzureVault::start(kind)?;
+        Self::before(AzureVault::start(kind)?)
+    }
+
+    /// A home with the plugin for a vault that is there.
+    ///
+    /// # Errors
+    /// If the workspace does not build.
+    pub fn before(vault: AzureVault) -> Result<Self> {
         let home = Home::new()?;
         home.install("azure-keyvault", &executable("notation-azure-keyvault")?)?;
         home.trust(&std::fs::read_to_string(vault.root())?, "strict")?;
@@ -99,6 +108,25 @@ impl Desk {
             output(&mut verify)?.ok().context("what was signed does not verify")?;
         }
         Ok(run)
+    }
+
+    /// One command of the plugin over stdio (contract 1.0).
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn command(&self, command: &str, request: &serde_json::Value, variables: &Variables) -> Result<Run> {
+        let mut child =
+            self.home.command(&self.home.plugins().join("azure-keyvault/notation-azure-keyvault"));
+        child.arg(command).envs(variables.iter().map(|(name, value)| (name, value)));
+        child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = child.spawn()?;
+        child.stdin.take().context("a pipe")?.write_all(request.to_string().as_bytes())?;
+        let output = child.wait_with_output()?;
+        Ok(Run {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
     }
 
     /// The plugin over gRPC, as a long-lived host uses it, in a runtime of its own.

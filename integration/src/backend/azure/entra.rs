@@ -77,10 +77,16 @@ fn authenticated(
         (SECRET, "") | ("", FEDERATED) => Ok(()),
         (EXPIRED_SECRET, "") => Err((7_000_222, "The provided client secret keys are expired.")),
         ("", "") => Err((7_000_218, "The request body must contain client_assertion or client_secret.")),
-        ("", jwt) => checked_assertion(state, jwt, endpoint)
+        ("", jwt) if is_signed_with_a_certificate(jwt) => checked_assertion(state, jwt, endpoint)
             .ok_or((700_027, "Client assertion failed signature validation.")),
+        ("", _) => Err((70_021, "No matching federated identity record found for presented assertion.")),
         _ => Err((7_000_215, "Invalid client secret provided.")),
     }
+}
+
+fn is_signed_with_a_certificate(jwt: &str) -> bool {
+    let header = jwt.split('.').next().and_then(from_base64url);
+    header.is_some_and(|header| String::from_utf8_lossy(&header).contains("x5t#S256"))
 }
 
 /// A client assertion (RFC 7523) signed with the registered certificate.

@@ -27,7 +27,7 @@ pub enum Fault {
     Reset,
     /// The body ends in the middle although its length was announced.
     CutOff,
-    /// A body that is half a JSON text, its end announced by closing.
+    /// A body of the announced length that is half a JSON text.
     HalfJson,
     /// A body that is no JSON.
     Garbage,
@@ -68,8 +68,8 @@ pub(super) fn spoil(answer: &mut Answer, fault: Fault, state: &State, request: &
     match fault {
         Fault::Stall => answer.mischief = Some(Mischief::Stall),
         Fault::Reset => answer.mischief = Some(Mischief::Reset),
-        Fault::CutOff => answer.mischief = Some(Mischief::Truncate { announced: true }),
-        Fault::HalfJson => answer.mischief = Some(Mischief::Truncate { announced: false }),
+        Fault::CutOff => answer.mischief = Some(Mischief::Truncate),
+        Fault::HalfJson => answer.body.truncate(answer.body.len() / 2),
         Fault::Garbage => answer.body = b"<html>gateway</html>".to_vec(),
         Fault::OtherVersion | Fault::OtherKey | Fault::ShortSignature | Fault::DerSignature => {
             let Some(spoiled) = spoiled_signature(answer, fault, state, request, base) else { return };

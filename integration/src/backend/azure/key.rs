@@ -24,6 +24,8 @@ pub(super) struct Version {
     pub(super) not_before: Option<u64>,
     pub(super) expires: Option<u64>,
     pub(super) hardware: bool,
+    /// Another `kty` than its own.
+    pub(super) shown_type: Option<&'static str>,
 }
 
 enum Private {
@@ -59,6 +61,7 @@ impl Version {
             not_before: None,
             expires: None,
             hardware,
+            shown_type: None,
         })
     }
 
@@ -121,6 +124,9 @@ impl Version {
                 json!({"kty": format!("EC{suffix}"), "crv": curve, "x": base64url(x), "y": base64url(y)})
             }
         };
+        if let Some(other) = self.shown_type {
+            jwk = json!({"kty": other});
+        }
         jwk["kid"] = json!(kid);
         jwk["key_ops"] = json!(self.operations);
         Ok(jwk)

@@ -36,8 +36,8 @@ pub(super) enum Mischief {
     Stall,
     /// The connection is reset.
     Reset,
-    /// The body ends in the middle, then the connection closes; the length is announced rightly or not at all.
-    Truncate { announced: bool },
+    /// The body ends before its announced length, then the connection closes.
+    Truncate,
 }
 
 /// The running server; it stops accepting when this is dropped.
@@ -175,15 +175,16 @@ fn read_request(reader: &mut BufReader<Box<dyn Stream>>) -> Result<Option<Reques
 
 fn write_answer(stream: &mut Box<dyn Stream>, answer: &Answer) -> Result<()> {
     let mut head = format!("HTTP/1.1 {} Fake\r\n", answer.status);
-    let announced = answer.mischief != Some(Mischief::Truncate { announced: false });
     let fixed = [("content-type", "application/json; charset=utf-8".to_owned())];
     for (name, value) in fixed.iter().chain(&answer.headers) {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    head.push_str(&match announced {
-        true => format!("content-length: {}\r\n\r\n", answer.body.len()),
-        false => "connection: close\r\n\r\n".to_owned(),
-    });
+    head.push_str(&format!(
+        "content-length: {}
+
+",
+        answer.body.len()
+    ));
     let sent = if answer.mischief.is_some() { answer.body.len() / 2 } else { answer.body.len() };
     stream.write_all(&[head.as_bytes(), &answer.body[..sent]].concat())?;
     stream.flush()?;
