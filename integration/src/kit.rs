@@ -8,6 +8,7 @@ mod plugin;
 mod properties;
 mod socket;
 mod stdio;
+mod vault;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,15 @@
 //! What the shared test set needs of a vault: keys of every spec it has, and how a plugin reaches them.
 
+mod backends;
+mod running;
+
 use std::ffi::OsString;
 use std::path::Path;
 
 use prokura_plugin::KeySpec;
+
+pub use backends::{BACKENDS, Backend};
+pub use running::Running;
 
 /// A real vault (or its emulator), started and filled, that ends when dropped.
 pub trait TestVault: Send + Sync {

@@ -1,4 +1,4 @@
-//! All test vectors against softkey and pkcs11 with every key spec over both transports, and against our host.
+//! All test vectors against every plugin, backend and key spec over both transports, and against our host.
 //!
 //! At the end stands one line per rule. A rule that is about another key spec is a visible skip of that line; a vector
 //! that no key at all could be tried with fails.
@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +19,7 @@ use prokura_integration::kit::{
 use prokura_integration::program::{executable, output};
 use prokura_integration::rogue::Break;
 use prokura_integration::suite::trial;
+use prokura_integration::vault::{BACKENDS, Running};
 use prokura_integration::world::World;
 use prokura_plugin::KeySpec;
 use prokura_plugin::message::PluginConfig;
@@ -35,16 +35,22 @@ fn main() -> Result<ExitCode> {
     let vectors = Arc::new(load(&vectors_directory())?);
     let told = Told::default();
     let mut trials = Vec::new();
-    for vault in ["softkey", "softhsm"] {
-        for spec in KeySpec::ALL {
-            for transport in [Transport::Stdio, Transport::Grpc] {
-                let (world, vectors, told) = (Arc::clone(&world), Arc::clone(&vectors), Arc::clone(&told));
-                let name = format!("{vault}::{spec}::{}", format!("{transport:?}").to_lowercase());
-                trials.push(trial(name.clone(), move || {
-                    let subject = subject(&world, vault, spec)?;
-                    settle(&told, &name, check_plugin(&subject, &vectors, transport)?)
-                }));
-            }
+    let transports = [Transport::Stdio, Transport::Grpc];
+    for (spec, transport) in KeySpec::ALL.into_iter().flat_map(|spec| transports.map(|t| (spec, t))) {
+        let (world, vectors, told) = (Arc::clone(&world), Arc::clone(&vectors), Arc::clone(&told));
+        let name = format!("softkey::{spec}::{}", format!("{transport:?}").to_lowercase());
+        trials.push(trial(name.clone(), move || {
+            settle(&told, &name, check_plugin(&softkey(&world, spec)?, &vectors, transport)?)
+        }));
+    }
+    for backend in BACKENDS {
+        let running = Arc::new(Running::new(backend));
+        for (spec, transport) in backend.specs.iter().flat_map(|spec| transports.map(|t| (*spec, t))) {
+            let (running, vectors, told) = (Arc::clone(&running), Arc::clone(&vectors), Arc::clone(&told));
+            let name = format!("{}::{spec}::{}", backend.name, format!("{transport:?}").to_lowercase());
+            trials.push(trial(name.clone(), move || {
+                settle(&told, &name, check_plugin(&running.subject(spec)?, &vectors, transport)?)
+            }));
         }
     }
     let (host_vectors, host_told) = (Arc::clone(&vectors), Arc::clone(&told));
@@ -63,22 +69,14 @@ fn main() -> Result<ExitCode> {
     Ok(conclusion.exit_code())
 }
 
-fn subject(world: &World, vault: &str, spec: KeySpec) -> Result<Subject> {
-    let program = |name: &str| executable(&format!("notation-{name}"));
-    let entry = |name: &str, path: PathBuf| (name.to_owned(), path.display().to_string());
-    if vault == "softkey" {
-        let config: PluginConfig = [entry("dir", world.keys.directory.clone())].into_iter().collect();
-        return Ok(Subject {
-            program: program("softkey")?,
-            key_id: key::id(spec),
-            config,
-            environment: Vec::new(),
-        });
-    }
-    let token = world.token(vault)?;
-    let config: PluginConfig = [entry("ca_certs", token.root.clone())].into_iter().collect();
-    let environment = vec![(token.environment.0.to_owned(), token.environment.1.clone())];
-    Ok(Subject { program: program("pkcs11")?, key_id: token.key_uri(spec), config, environment })
+fn softkey(world: &World, spec: KeySpec) -> Result<Subject> {
+    let config = [("dir".to_owned(), world.keys.directory.display().to_string())].into_iter().collect();
+    Ok(Subject {
+        program: executable("notation-softkey")?,
+        key_id: key::id(spec),
+        config,
+        environment: Vec::new(),
+    })
 }
 
 /// Keeps the verdicts for the report; a broken rule fails the test.

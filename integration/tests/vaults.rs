@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use libtest_mimic::Arguments;
+use prokura_integration::vault::BACKENDS;
 
-#[path = "vaults/backends.rs"]
-mod backends;
 #[path = "vaults/keys.rs"]
 mod keys;
 #[path = "vaults/scene.rs"]
@@ -26,7 +25,7 @@ fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
     let tally = Arc::new(Tally::default());
     let mut trials = Vec::new();
-    for backend in backends::ALL {
+    for backend in BACKENDS {
         let scene = Arc::new(Scene::new(backend));
         trials.extend(signing::trials(&scene, &tally));
         trials.extend(keys::trials(&scene, &tally));

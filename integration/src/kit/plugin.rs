@@ -9,7 +9,7 @@ use prokura_signer::checks;
 
 use super::socket::Serving;
 use super::stdio::{Answer, run};
-use super::{Outcome, PAYLOAD, Subject, Verdict, outcome, properties, skipped_spec, verdict};
+use super::{Outcome, PAYLOAD, Subject, Verdict, outcome, properties, skipped_spec, vault, verdict};
 
 /// The spec of the subject's key, as it describes it itself. Begins as every host does, by asking who it is.
 pub(super) fn key_spec(subject: &Subject) -> Result<KeySpec> {
@@ -58,6 +58,7 @@ pub(super) fn over_grpc<'a>(
                 skipped_spec(vector, spec).unwrap_or_else(|| outcome(call(&serving, subject, vector, spec)))
             };
             let mut verdicts: Vec<Verdict> = vectors.map(|v| verdict(v, "grpc", judge(v))).collect();
+            verdicts.extend(vault::of_vault(&serving, subject, spec));
             verdicts.extend(properties::of_process(serving));
             verdicts
         }
@@ -145,7 +146,10 @@ fn call(serving: &Serving, subject: &Subject, vector: &Vector, spec: KeySpec) ->
 }
 
 /// What the key is, described again: the leaf for a signature comes with the description.
-fn describe(serving: &Serving, subject: &Subject) -> Result<prokura_proto::plugin::v1::DescribeKeyResponse> {
+pub(super) fn describe(
+    serving: &Serving,
+    subject: &Subject,
+) -> Result<prokura_proto::plugin::v1::DescribeKeyResponse> {
     let key = KeyReference { key_id: subject.key_id.clone(), plugin_config: subject.config.0.clone() };
     let request = WireDescribeKey { key: Some(key) };
     let call = async |mut client: super::socket::Client| client.describe_key(request).await;
@@ -160,7 +164,7 @@ fn meant(expect: &Expect, check: impl FnOnce() -> Result<()>) -> Result<()> {
     }
 }
 
-fn refused_call(status: &tonic::Status, code: ErrorCode) -> Result<()> {
+pub(super) fn refused_call(status: &tonic::Status, code: ErrorCode) -> Result<()> {
     let expected = prokura_plugin::grpc::status_code(code);
     ensure!(status.code() == expected, "the status is {:?}, expected {expected:?}", status.code());
     let details = prost::Message::decode(status.details()).context("the details are no Error message")?;

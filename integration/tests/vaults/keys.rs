@@ -30,10 +30,10 @@ pub(crate) fn trials(scene: &Arc<Scene>, tally: &Arc<Tally>) -> Vec<Trial> {
     }
     for &spec in scene.backend.specs {
         trials.push(tally.trial(scene, "request", &format!("request::{spec}"), move |scene| {
-            request(scene.started()?, spec)
+            request(&scene.started()?, spec)
         }));
         trials.push(tally.trial(scene, "self-sign", &format!("self_sign::{spec}"), move |scene| {
-            self_sign(scene.started()?, spec)
+            self_sign(&scene.started()?, spec)
         }));
     }
     trials
@@ -41,7 +41,7 @@ pub(crate) fn trials(scene: &Arc<Scene>, tally: &Arc<Tally>) -> Vec<Trial> {
 
 /// Every key of the test set is listed with its spec, and what is listed names a key that can be described.
 fn discover(scene: &Scene) -> Result<()> {
-    let at = scene.started()?;
+    let at = &scene.started()?;
     ensure!(at.vault.abilities() == scene.backend.abilities, "the backend's abilities differ");
     ensure!(at.vault.specs() == scene.backend.specs, "the backend's specs differ");
     let said = at.json(&["key", "discover"], &at.vault_arguments(&at.vault.vault_config()))?;
@@ -71,7 +71,7 @@ fn name_of_new(plugin: &str, what: &str) -> (String, Vec<(String, String)>) {
 }
 
 /// Makes a key and returns how it is named, with the config that made it.
-fn make(at: &Started, scene: &Scene, what: &str) -> Result<(TestKey, KeySpec)> {
+fn make(at: &Started<'_>, scene: &Scene, what: &str) -> Result<(TestKey, KeySpec)> {
     let spec = if scene.backend.specs.contains(&KeySpec::Ec384) { KeySpec::Ec384 } else { KeySpec::Rsa2048 };
     let (name, more) = name_of_new(at.vault.plugin(), what);
     let mut config = at.vault.vault_config();
@@ -88,7 +88,7 @@ fn make(at: &Started, scene: &Scene, what: &str) -> Result<(TestKey, KeySpec)> {
 
 /// A new key signs an artifact under a self-signed certificate that was made with it.
 fn create(scene: &Scene) -> Result<()> {
-    let at = scene.started()?;
+    let at = &scene.started()?;
     let (mut key, _) = make(at, scene, "made")?;
     let certificate = at.home.path().join("made.pem");
     let mut arguments = at.key_arguments(&key);
@@ -105,7 +105,7 @@ fn create(scene: &Scene) -> Result<()> {
 
 /// A certificate issued for a request is installed, and signing needs no bundle but the root.
 fn install(scene: &Scene) -> Result<()> {
-    let at = scene.started()?;
+    let at = &scene.started()?;
     let (mut key, spec) = make(at, scene, "installed")?;
     let authority = Authority::new("installed root")?;
     let mut arguments = at.key_arguments(&key);
@@ -128,7 +128,7 @@ fn install(scene: &Scene) -> Result<()> {
 }
 
 /// OpenSSL reads the request and finds its signature good.
-fn request(at: &Started, spec: KeySpec) -> Result<()> {
+fn request(at: &Started<'_>, spec: KeySpec) -> Result<()> {
     let path = at.home.path().join(format!("request-{spec}.csr"));
     let mut arguments = at.key_arguments(&at.key(spec));
     arguments.extend(["--subject", SUBJECT, "--file"].map(str::to_owned));
@@ -145,7 +145,7 @@ fn request(at: &Started, spec: KeySpec) -> Result<()> {
 }
 
 /// OpenSSL finds the certificate's signature good under its own key.
-fn self_sign(at: &Started, spec: KeySpec) -> Result<()> {
+fn self_sign(at: &Started<'_>, spec: KeySpec) -> Result<()> {
     let path = at.home.path().join(format!("self-{spec}.pem"));
     let mut arguments = at.key_arguments(&at.key(spec));
     arguments.extend(["--subject", SUBJECT, "--validity", "48h", "--file"].map(str::to_owned));
@@ -159,7 +159,7 @@ fn self_sign(at: &Started, spec: KeySpec) -> Result<()> {
     Ok(())
 }
 
-fn public_key_of_request(at: &Started, pem: &str) -> Result<Vec<u8>> {
+fn public_key_of_request(at: &Started<'_>, pem: &str) -> Result<Vec<u8>> {
     let path = at.home.path().join("installed.csr");
     write_private(&path, pem)?;
     let openssl = system("openssl", "apt-get install openssl")?;

@@ -9,70 +9,53 @@ use anyhow::{Context as _, Result, anyhow};
 use prokura_integration::backend::registry::Registry;
 use prokura_integration::home::Home;
 use prokura_integration::image::Image;
-use prokura_integration::program::{Missing, executable};
-use prokura_integration::vault::{TestKey, TestVault};
+use prokura_integration::program::executable;
+use prokura_integration::vault::{Backend, Running, TestKey, TestVault};
 use prokura_plugin::KeySpec;
-
-use crate::backends::Backend;
 
 /// A backend and, once a test runs, everything around it.
 pub(crate) struct Scene {
     pub(crate) backend: &'static Backend,
-    started: OnceLock<Result<Started, Reason>>,
+    running: Running,
+    around: OnceLock<Result<(Home, Image, Registry), String>>,
 }
 
 /// What is there once it runs.
-pub(crate) struct Started {
-    // Ends before the directory it lives in.
-    pub(crate) vault: Box<dyn TestVault>,
-    pub(crate) image: Image,
-    pub(crate) registry: Registry,
-    pub(crate) home: Home,
-}
-
-enum Reason {
-    Missing(Missing),
-    Failed(String),
+pub(crate) struct Started<'a> {
+    pub(crate) vault: &'a dyn TestVault,
+    pub(crate) image: &'a Image,
+    pub(crate) registry: &'a Registry,
+    pub(crate) home: &'a Home,
 }
 
 impl Scene {
     pub(crate) const fn new(backend: &'static Backend) -> Self {
-        Self { backend, started: OnceLock::new() }
+        Self { backend, running: Running::new(backend), around: OnceLock::new() }
     }
 
     /// The running backend.
-    pub(crate) fn started(&self) -> Result<&Started> {
-        let started = self.started.get_or_init(|| {
-            Started::start(self.backend).map_err(|error| match error.downcast_ref::<Missing>() {
-                Some(missing) => Reason::Missing(missing.clone()),
-                None => Reason::Failed(format!("{error:#}")),
-            })
-        });
-        match started {
-            Ok(started) => Ok(started),
-            Err(Reason::Missing(missing)) => Err(missing.clone().into()),
-            Err(Reason::Failed(reason)) => Err(anyhow!("{} does not start: {reason}", self.backend.name)),
-        }
+    pub(crate) fn started(&self) -> Result<Started<'_>> {
+        let vault = self.running.vault()?;
+        let around = self.around.get_or_init(|| around(vault).map_err(|error| format!("{error:#}")));
+        let (home, image, registry) = around.as_ref().map_err(|reason| anyhow!("{reason}"))?;
+        Ok(Started { vault, image, registry, home })
     }
 }
 
-impl Started {
-    fn start(backend: &Backend) -> Result<Self> {
-        let mut home = Home::new()?;
-        let directory = home.path().join("vault");
-        std::fs::create_dir(&directory)?;
-        let vault = (backend.start)(&directory)?;
-        let plugin = vault.plugin();
-        home.install(plugin, &executable(&format!("notation-{plugin}"))?)?;
-        for (name, value) in vault.environment() {
-            home.set(name, PathBuf::from(value));
-        }
-        home.trust(&std::fs::read_to_string(vault.root())?, "strict")?;
-        let image = Image::create(home.path())?;
-        let registry = Registry::olareg(true)?;
-        Ok(Self { vault, image, registry, home })
+/// A home with the plugin and its root of trust, an image and a registry.
+fn around(vault: &dyn TestVault) -> Result<(Home, Image, Registry)> {
+    let mut home = Home::new()?;
+    let plugin = vault.plugin();
+    home.install(plugin, &executable(&format!("notation-{plugin}"))?)?;
+    for (name, value) in vault.environment() {
+        home.set(name, PathBuf::from(value));
     }
+    home.trust(&std::fs::read_to_string(vault.root())?, "strict")?;
+    let image = Image::create(home.path())?;
+    Ok((home, image, Registry::olareg(true)?))
+}
 
+impl Started<'_> {
     /// `--plugin`, `--id` and `--plugin-config` for a key.
     pub(crate) fn key_arguments(&self, key: &TestKey) -> Vec<String> {
         let mut arguments = self.vault_arguments(&key.config);

@@ -20,16 +20,17 @@ pub(crate) fn trials(scene: &Arc<Scene>, tally: &Arc<Tally>) -> Vec<Trial> {
             let id = format!("{}-{format}", key::id(spec));
             for (column, test) in WAYS {
                 let (name, id) = (format!("{column}::{spec}::{format}"), id.clone());
-                trials.push(
-                    tally.trial(scene, column, &name, move |scene| test(scene.started()?, spec, format, &id)),
-                );
+                trials
+                    .push(tally.trial(scene, column, &name, move |scene| {
+                        test(&scene.started()?, spec, format, &id)
+                    }));
             }
         }
     }
     trials
 }
 
-type Way = fn(&Started, KeySpec, &str, &str) -> Result<()>;
+type Way = fn(&Started<'_>, KeySpec, &str, &str) -> Result<()>;
 
 const WAYS: [(&str, Way); 4] = [
     ("grpc·layout", grpc_layout),
@@ -38,7 +39,7 @@ const WAYS: [(&str, Way); 4] = [
     ("stdio·registry", stdio_registry),
 ];
 
-fn grpc_layout(at: &Started, spec: KeySpec, format: &str, id: &str) -> Result<()> {
+fn grpc_layout(at: &Started<'_>, spec: KeySpec, format: &str, id: &str) -> Result<()> {
     let layout = at.image.copy(&at.home.path().join(format!("grpc-{id}")))?;
     let reference = format!("{}:v1", layout.display());
     let mut arguments = at.key_arguments(&at.key(spec));
@@ -52,7 +53,7 @@ fn grpc_layout(at: &Started, spec: KeySpec, format: &str, id: &str) -> Result<()
     verified_in_layout(at, &layout)
 }
 
-fn grpc_registry(at: &Started, spec: KeySpec, format: &str, id: &str) -> Result<()> {
+fn grpc_registry(at: &Started<'_>, spec: KeySpec, format: &str, id: &str) -> Result<()> {
     let reference = at.image.push(&at.registry, &format!("{}/grpc-{id}", at.vault.name()))?;
     let mut arguments = at.key_arguments(&at.key(spec));
     arguments.push(reference.clone());
@@ -60,7 +61,7 @@ fn grpc_registry(at: &Started, spec: KeySpec, format: &str, id: &str) -> Result<
     verified_in_registry(at, &reference)
 }
 
-fn stdio_layout(at: &Started, spec: KeySpec, format: &str, id: &str) -> Result<()> {
+fn stdio_layout(at: &Started<'_>, spec: KeySpec, format: &str, id: &str) -> Result<()> {
     let layout = at.image.copy(&at.home.path().join(format!("stdio-{id}")))?;
     let place =
         ["-layout".to_owned(), layout.display().to_string(), "-reference".to_owned(), "v1".to_owned()];
@@ -68,13 +69,13 @@ fn stdio_layout(at: &Started, spec: KeySpec, format: &str, id: &str) -> Result<(
     verified_in_layout(at, &layout)
 }
 
-fn stdio_registry(at: &Started, spec: KeySpec, format: &str, id: &str) -> Result<()> {
+fn stdio_registry(at: &Started<'_>, spec: KeySpec, format: &str, id: &str) -> Result<()> {
     let reference = at.image.push(&at.registry, &format!("{}/stdio-{id}", at.vault.name()))?;
     notation_go_signs(at, spec, format, &["-reference".to_owned(), reference.clone()])?;
     verified_in_registry(at, &reference)
 }
 
-fn notation_go_signs(at: &Started, spec: KeySpec, format: &str, place: &[String]) -> Result<()> {
+fn notation_go_signs(at: &Started<'_>, spec: KeySpec, format: &str, place: &[String]) -> Result<()> {
     let key = at.key(spec);
     let mut command = at.home.command(&go_executable("notation-go-sign")?);
     command.args(place).args(["-format", format, "-plugin", at.vault.plugin(), "-plugin-dir"]);
@@ -86,14 +87,14 @@ fn notation_go_signs(at: &Started, spec: KeySpec, format: &str, place: &[String]
     Ok(())
 }
 
-fn verified_in_layout(at: &Started, layout: &Path) -> Result<()> {
+fn verified_in_layout(at: &Started<'_>, layout: &Path) -> Result<()> {
     let reference = format!("{}:v1", layout.display());
     let said = at.prokura(&["verify", "--oci-layout", "--scope", "local/app"], &[reference])?;
     ensure!(said.contains("Successfully verified signature for"), "{said}");
     Ok(())
 }
 
-fn verified_in_registry(at: &Started, reference: &str) -> Result<()> {
+fn verified_in_registry(at: &Started<'_>, reference: &str) -> Result<()> {
     let said = at.prokura(&["verify"], &[reference.to_owned()])?;
     ensure!(said.contains(&format!("Successfully verified signature for {reference}")), "{said}");
     Ok(())

@@ -2,26 +2,27 @@
 
 use std::path::Path;
 
+use crate::backend::aws::Kms;
+use crate::backend::azure::{AzureVault, Kind};
+use crate::backend::card::Filled;
+use crate::backend::nss::Nss;
+use crate::backend::openbao::OpenBao;
+use crate::backend::p11kit::P11Kit;
+use crate::backend::token::Token;
+use crate::vault::{Abilities, TestVault};
 use anyhow::Result;
-use prokura_integration::backend::aws::Kms;
-use prokura_integration::backend::azure::{AzureVault, Kind};
-use prokura_integration::backend::card::Filled;
-use prokura_integration::backend::nss::Nss;
-use prokura_integration::backend::p11kit::P11Kit;
-use prokura_integration::backend::token::Token;
-use prokura_integration::vault::{Abilities, TestVault};
 use prokura_plugin::KeySpec;
 
 /// A backend before it is started: what must be known to name its tests.
-pub(crate) struct Backend {
+pub struct Backend {
     /// Plugin and backend.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Its key specs.
-    pub(crate) specs: &'static [KeySpec],
+    pub specs: &'static [KeySpec],
     /// What it can do besides signing.
-    pub(crate) abilities: Abilities,
+    pub abilities: Abilities,
     /// Starts it below a directory.
-    pub(crate) start: fn(&Path) -> Result<Box<dyn TestVault>>,
+    pub start: fn(&Path) -> Result<Box<dyn TestVault>>,
 }
 
 /// All six.
@@ -35,7 +36,7 @@ const KMS: Abilities = Abilities { list: true, create: true, install: false, ver
 const KEY_VAULT: Abilities = Abilities { list: true, create: true, install: true, version: true };
 
 /// Every backend.
-pub(crate) const ALL: &[Backend] = &[
+pub const BACKENDS: &[Backend] = &[
     Backend {
         name: "pkcs11/softhsm",
         specs: SIX,
@@ -79,5 +80,11 @@ pub(crate) const ALL: &[Backend] = &[
         specs: PIV,
         abilities: TOKEN,
         start: |d| Ok(Box::new(Filled::start(d)?)),
+    },
+    Backend {
+        name: "vault/openbao",
+        specs: SIX,
+        abilities: KEY_VAULT,
+        start: |_| Ok(Box::new(OpenBao::start()?)),
     },
 ];
