@@ -39,7 +39,7 @@ pub struct TokenKey {
 }
 
 impl TokenKey {
-    /// Logs in, finds the key and reads its public key. `origin` is how a key id names the library.
+    /// Logs in, finds the key and reads its public key, in the caller's turn with the module. `origin` is how a key id names the library.
     ///
     /// # Errors
     /// `VALIDATION_ERROR` if there is no such key or it cannot sign for Notary, `ACCESS_DENIED` if the PIN or the key
@@ -52,7 +52,7 @@ impl TokenKey {
         origin: &description::Origin,
         deadline: Deadline,
     ) -> Result<Self, Error> {
-        let access = Access { deadline, pin: &pin, settings: &settings };
+        let access = Access { deadline, pin: &pin, settings: &settings, in_turn: true };
         token.admit(access)?;
         let (generation, private, public_key, details) =
             token.with_session("find a key", access, &|inside| {
@@ -69,7 +69,7 @@ impl TokenKey {
     }
 
     const fn access(&self, deadline: Deadline) -> Access<'_> {
-        Access { deadline, pin: &self.pin, settings: &self.settings }
+        Access { deadline, pin: &self.pin, settings: &self.settings, in_turn: false }
     }
 
     /// The cached handle, or the one the key has since sessions were renewed.

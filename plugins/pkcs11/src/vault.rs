@@ -148,7 +148,8 @@ impl Vault {
         });
         let token = Arc::clone(token);
         drop(tokens);
-        if let Some(every) = settings.keep_alive.or_else(|| module.quirks().keep_alive()) {
+        let every = settings.keep_alive.or_else(|| module.quirks().keep_alive());
+        if let Some(every) = every.filter(|every| !every.is_zero()) {
             self.pulse.enter(&token, every, settings.call);
         }
         token
@@ -172,7 +173,7 @@ struct Entered {
 
 impl Entered {
     const fn access(&self, deadline: Deadline) -> Access<'_> {
-        Access { deadline, pin: &self.pin, settings: &self.settings }
+        Access { deadline, pin: &self.pin, settings: &self.settings, in_turn: true }
     }
 }
 
@@ -199,7 +200,8 @@ impl ListKeys for Vault {
         let origins: Vec<Origin> = candidates.iter().map(|candidate| candidate.origin(&locator)).collect();
         let tokens: Vec<Arc<Token>> = candidates.iter().map(|c| self.token(c, &locator.settings)).collect();
         let pin = self.pin(locator.pin, request.person());
-        let access = Access { deadline: request.deadline(), pin: &pin, settings: &locator.settings };
+        let access =
+            Access { deadline: request.deadline(), pin: &pin, settings: &locator.settings, in_turn: true };
         for (token, origin) in tokens.iter().zip(&origins) {
             if listing::list(token, origin, access, tokens.len() == 1, found).is_break() {
                 break;

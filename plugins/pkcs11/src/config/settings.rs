@@ -12,7 +12,7 @@ use crate::limits::{CALL_SECONDS_DEFAULT, CALL_SECONDS_MAX, KEEP_ALIVE_SECONDS_M
 pub struct Settings {
     /// How long one call into the module may last before the module counts as lost.
     pub call: Duration,
-    /// How often idle sessions are used for nothing, so that neither token nor firewall drops them.
+    /// How often idle sessions are used for nothing, so that neither token nor firewall drops them. Zero: never.
     pub keep_alive: Option<Duration>,
     /// Most sessions with one token, if fewer than the token has are wanted.
     pub sessions: Option<usize>,
@@ -25,8 +25,7 @@ impl Settings {
     /// `VALIDATION_ERROR` for what is no number or beyond its bounds.
     pub fn from_request(request: &VaultRequest) -> Result<Self, Error> {
         let call = number(request, CALL_TIMEOUT, 1, CALL_SECONDS_MAX)?.unwrap_or(CALL_SECONDS_DEFAULT);
-        let keep_alive =
-            number(request, KEEP_ALIVE, 0, KEEP_ALIVE_SECONDS_MAX)?.filter(|seconds| *seconds > 0);
+        let keep_alive = number(request, KEEP_ALIVE, 0, KEEP_ALIVE_SECONDS_MAX)?;
         let sessions = number(request, MAX_SESSIONS, 1, SESSIONS_MAX as u64)?;
         Ok(Self {
             call: Duration::from_secs(call),
@@ -66,7 +65,7 @@ mod tests {
             sessions: Some(2),
         };
         assert_eq!(all, expected);
-        assert_eq!(settings(&[("keep-alive", "0")]).unwrap().keep_alive, None);
+        assert_eq!(settings(&[("keep-alive", "0")]).unwrap().keep_alive, Some(Duration::ZERO));
         for (name, value) in
             [("call-timeout", "0"), ("call-timeout", "soon"), ("keep-alive", "-1"), ("max-sessions", "1000")]
         {

@@ -13,6 +13,7 @@ use super::login::{Attempt, Login};
 use super::module::{InUse, Module, Present};
 use super::sessions::{Place, Sessions};
 use super::token_info::{Identity, TokenInfo};
+use super::turn::Turn;
 use super::watch::Watch;
 use crate::config::pin::PinReader;
 use crate::config::settings::Settings;
@@ -46,6 +47,8 @@ pub struct Access<'a> {
     pub pin: &'a PinReader,
     /// How long a call may last.
     pub settings: &'a Settings,
+    /// Whether the caller has a turn with the module already, see [`Turn`].
+    pub in_turn: bool,
 }
 
 /// A session on loan. It goes back when dropped, unless a call in it failed.
@@ -333,6 +336,7 @@ impl Token {
     }
 
     fn log_in(&self, session: &Session, access: Access<'_>) -> Result<(), Failure> {
+        let _turn = self.turn(access);
         let mut login = lock(&self.login);
         // Another thread may have been here while this one waited.
         if session.get_session_info().is_ok_and(|info| is_logged_in(info.session_state())) {
@@ -342,6 +346,11 @@ impl Token {
         let _call =
             self.watch.begin("log in", access.settings.call + Duration::from_secs(PERSON_SECONDS_MAX));
         login.log_in(&self.attempt(session, access, &|| self.info()))
+    }
+
+    /// Before the lock of the login, as everywhere: who holds a turn may be waiting for that lock.
+    fn turn(&self, access: Access<'_>) -> Option<Turn> {
+        (!access.in_turn).then(|| Turn::wait(self.module.path(), access.deadline))
     }
 
     fn attempt<'a>(
@@ -397,6 +406,7 @@ impl Inside<'_> {
     /// # Errors
     /// As [`Login::confirm`].
     pub fn confirm(&self) -> Result<(), Refusal> {
+        let _turn = self.token.turn(self.access);
         let mut login = lock(&self.token.login);
         let _call = self
             .token
