@@ -66,7 +66,7 @@ impl Failure {
                      not help replace it"
                 ))
                 .with_scope(Scope::Session)
-                .retryable(true)
+                .retryable(false)
             }
             Self::Status { doing, status } => {
                 let Row(code, scope, retryable, what) = status_row(status);
@@ -199,9 +199,16 @@ const fn pcsc_row(error: pcsc::Error) -> (&'static str, Row) {
                 "another program uses the device with another protocol; end it",
             ),
         ),
-        P::Timeout | P::WaitedTooLong => {
-            ("SCARD_E_TIMEOUT", Row(C::Timeout, Scope::Session, true, "the device did not answer"))
-        }
+        P::Timeout | P::WaitedTooLong => (
+            "SCARD_E_TIMEOUT",
+            Row(
+                C::Timeout,
+                Scope::Vault,
+                true,
+                "the device did not answer: another program may be in the middle of using it, or it hangs; unplug it \
+                 and plug it in again",
+            ),
+        ),
         P::NoMemory | P::ServerTooBusy => {
             ("SCARD_E_NO_MEMORY", Row(C::Throttled, Scope::Vault, true, "pcscd serves too many programs"))
         }

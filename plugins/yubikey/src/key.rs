@@ -5,7 +5,7 @@ mod content;
 mod pss;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prokura_plugin::{
     CertificateChain, Deadline, Digest, Error, KeyDescription, KeyDetails, KeyId, Notice, PublicKey,
@@ -198,12 +198,16 @@ impl Step {
                 PinPolicy::Once | PinPolicy::Default => *session.verified,
             };
             if needs_no_pin {
+                let begun = Instant::now();
                 match self.sign(session, touch) {
-                    // Somebody selected the application anew, or the policy is another than was believed.
-                    Err(failure) if failure.status() == Some(NOT_SATISFIED) && !self.may_touch => {
+                    // At once: somebody selected the application anew, or the policy is another than was believed.
+                    Err(failure)
+                        if failure.status() == Some(NOT_SATISFIED)
+                            && begun.elapsed() < SILENCE_MEANS_TOUCH =>
+                    {
                         *session.verified = false;
                     }
-                    outcome => return outcome.map(Attempt::Signed),
+                    outcome => return outcome.map(Attempt::Signed).map_err(|f| self.untouched(f)),
                 }
             }
             let Some(pin) = &self.pin else { return Ok(Attempt::PinNeeded(session.piv.tries()?)) };
@@ -219,7 +223,7 @@ impl Step {
         session.piv.sign(self.slot, self.algorithm, &self.input)
     }
 
-    /// Names the touch where a refusal can mean nothing else: the PIN was verified just before.
+    /// Names the touch where a refusal can mean nothing else: the PIN was verified, or the card waited first.
     fn untouched(&self, failure: Failure) -> Failure {
         match failure.status() {
             Some(status @ (NOT_SATISFIED | CONDITIONS_NOT_MET)) if self.may_touch => {

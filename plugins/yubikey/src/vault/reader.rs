@@ -33,7 +33,8 @@ impl Survey {
 
     /// Whether another program keeps a device to itself, so that there may be one more than was found.
     pub(crate) const fn hides_a_device(&self) -> bool {
-        matches!(self.unreachable, Some(Failure::Pcsc { error: pcsc::Error::SharingViolation, .. }))
+        use pcsc::Error::{SharingViolation, Timeout};
+        matches!(self.unreachable, Some(Failure::Pcsc { error: SharingViolation | Timeout, .. }))
     }
 }
 
@@ -74,7 +75,7 @@ pub(crate) fn survey(
             Some(Err(failure)) => survey.unreachable = Some(failure),
             None => {
                 let doing = "find the device".to_owned();
-                survey.unreachable = Some(Failure::Pcsc { doing, error: pcsc::Error::SharingViolation });
+                survey.unreachable = Some(Failure::Pcsc { doing, error: pcsc::Error::Timeout });
                 break;
             }
         }
@@ -99,7 +100,9 @@ pub(crate) fn survey_patiently(
         let result = survey(wanted, known, until);
         let patience = match &result {
             Ok(survey) if is_enough(survey, wanted) => return result,
-            Ok(Survey { unreachable: Some(_), .. }) => return_wait.max(EXCLUSIVE_WAIT),
+            Ok(Survey { unreachable: Some(Failure::Pcsc { .. }), .. }) => return_wait.max(EXCLUSIVE_WAIT),
+            // A card that answers nonsense is not waited for.
+            Ok(Survey { unreachable: Some(_), .. }) => return result,
             Ok(_) => return_wait,
             Err(failure) if failure.is_lost_connection() => return_wait.max(SERVICE_WAIT),
             Err(_) => return result,
