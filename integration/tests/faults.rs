@@ -6,6 +6,8 @@ mod azure;
 mod pkcs11;
 #[path = "faults/vault.rs"]
 mod vault;
+#[path = "faults/yubikey.rs"]
+mod yubikey;
 
 use std::process::ExitCode;
 
@@ -15,6 +17,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of them wait: for a stall to end, for a token to run out.
     arguments.test_threads.get_or_insert(8);
-    let trials = pkcs11::trials().into_iter().chain(azure::trials()).chain(vault::trials()).collect();
+    let trials = [pkcs11::trials(), azure::trials(), vault::trials(), yubikey::trials()];
+    let trials = trials.into_iter().flatten().collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -1,0 +1,192 @@
+//! Devices and pcscd: absent, several, pulled, exchanged, held by others, killed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use prokura_integration::backend::card::{FIRST, Fault as CardFault, SECOND};
+use prokura_integration::program::{run, system};
+use prokura_plugin::KeySpec;
+
+use super::served::Key;
+use super::{Fault, SOON, Scene, refused, says};
+
+const SIGN: u8 = 0x87;
+
+pub(super) const FAULTS: &[Fault] = &[
+    ("no_such_device", "serial number of a YubiKey that is not there", no_such),
+    ("several_devices", "two YubiKeys and no serial number", several),
+    ("pulled_in_the_middle_of_a_command", "card pulled in the middle of a signature", pulled),
+    ("put_back", "card pulled and put back between two signatures", put_back),
+    ("exchanged", "card exchanged for another one with the same slot", exchanged),
+    ("held_by_another_program", "card held exclusively by another program", held),
+    ("let_go_by_another_program", "card held exclusively, and let go after a second", let_go),
+    ("another_application_selected", "another program selects another application", other_application),
+    ("pcscd_restarted", "pcscd killed and started again between two signatures", restarted),
+    ("pcscd_gone", "pcscd killed for good", gone),
+    ("device_hangs", "card that does not answer", hangs),
+    ("many_at_once", "sixteen signatures at once, two cards", many),
+];
+
+fn no_such(scene: &mut Scene) -> Result<String> {
+    let mut key = scene.always();
+    key.id = "piv:serial=42;slot=9c".to_owned();
+    let said = scene.refusal(&key, 1)?;
+    says(&said, &["YubiKey 42 is not connected", "12345678, 87654321"])?;
+    Ok(said)
+}
+
+fn several(scene: &mut Scene) -> Result<String> {
+    let mut key = scene.always();
+    key.id = "9c".to_owned();
+    let said = scene.refusal(&key, 1)?;
+    says(&said, &["several YubiKeys", "12345678, 87654321", "piv:serial=12345678;slot=9c"])?;
+    scene.prokura(&key.with("serial", FIRST.serial.to_string()))?.ok()?;
+    Ok(said)
+}
+
+fn pulled(scene: &mut Scene) -> Result<String> {
+    let served = scene.serve()?;
+    let key = scene.key(KeySpec::Ec384);
+    scene.signs(&served, &key, SOON)?;
+    scene.card().fail(Some(SIGN), CardFault::PullAfter, 1);
+    let said =
+        refused(served.sign(&key, Duration::from_secs(6)), "ERROR", &["YubiKey 12345678", "plug it in"])?;
+    scene.card().plug();
+    scene.signs(&served, &key, SOON)?;
+    Ok(said)
+}
+
+fn put_back(scene: &mut Scene) -> Result<String> {
+    let served = scene.serve()?;
+    for spec in [KeySpec::Ec384, KeySpec::Ec256] {
+        let key = scene.key(spec);
+        scene.signs(&served, &key, SOON)?;
+        scene.card().unplug();
+        scene.filled.reader.daemon.wait_for_card(0, false)?;
+        std::thread::scope(|threads| {
+            let signing = threads.spawn(|| scene.signs(&served, &key, SOON));
+            scene.card().plug();
+            signing.join().map_err(|_| anyhow::anyhow!("the test panicked"))?
+        })?;
+    }
+    Ok("signs again, having waited for it".to_owned())
+}
+
+fn exchanged(scene: &mut Scene) -> Result<String> {
+    scene.second().unplug();
+    scene.filled.reader.daemon.wait_for_card(1, false)?;
+    let served = scene.serve()?;
+    let mut key = scene.key(KeySpec::Ec384);
+    key.id = "9d".to_owned();
+    scene.signs(&served, &key, SOON)?;
+    scene.card().unplug();
+    scene.second().plug();
+    scene.filled.reader.daemon.wait_for_card(1, true)?;
+    refused(served.sign(&key, SOON), "ERROR", &["YubiKey 12345678 is not connected (connected: 87654321)"])
+}
+
+fn held(scene: &mut Scene) -> Result<String> {
+    let _holder = scene.filled.reader.daemon.hold(0)?;
+    let said = refused(
+        scene.serve()?.sign(&scene.always(), Duration::from_secs(4)),
+        "TIMEOUT",
+        &["SCARD_E_SHARING_VIOLATION", "scdaemon", "Yubico Authenticator"],
+    )?;
+    Ok(said)
+}
+
+fn let_go(scene: &mut Scene) -> Result<String> {
+    let holder = scene.filled.reader.daemon.hold(0)?;
+    let served = scene.serve()?;
+    std::thread::scope(|threads| {
+        let signing = threads.spawn(|| scene.signs(&served, &scene.always(), SOON));
+        std::thread::sleep(Duration::from_secs(1));
+        drop(holder);
+        signing.join().map_err(|_| anyhow::anyhow!("the test panicked"))?
+    })?;
+    Ok("signs, having waited".to_owned())
+}
+
+fn other_application(scene: &mut Scene) -> Result<String> {
+    let served = scene.serve()?;
+    let (name, socket) = scene.filled.reader.daemon.environment();
+    let opensc = system("opensc-tool", "apt-get install opensc")?;
+    for spec in [KeySpec::Ec384, KeySpec::Ec256] {
+        let key = scene.key(spec);
+        scene.signs(&served, &key, SOON)?;
+        #[expect(clippy::disallowed_methods, reason = "the test is the other program")]
+        let mut other = std::process::Command::new(&opensc);
+        other.env(name, &socket).args(["--reader", "0", "--card-driver", "default"]);
+        run(other.args(["--send-apdu", "00A4040008A000000527471117"]))?;
+        scene.signs(&served, &key, SOON)?;
+    }
+    Ok("signs all the same".to_owned())
+}
+
+fn restarted(scene: &mut Scene) -> Result<String> {
+    let served = scene.serve()?;
+    for spec in [KeySpec::Ec384, KeySpec::Ec256] {
+        scene.signs(&served, &scene.key(spec), SOON)?;
+    }
+    scene.filled.reader.daemon.restart()?;
+    for spec in [KeySpec::Ec384, KeySpec::Ec256] {
+        scene.signs(&served, &scene.key(spec), SOON)?;
+    }
+    Ok("signs again, without being asked twice".to_owned())
+}
+
+fn gone(scene: &mut Scene) -> Result<String> {
+    let served = scene.serve()?;
+    scene.signs(&served, &scene.always(), SOON)?;
+    scene.filled.reader.daemon.kill();
+    refused(
+        served.sign(&scene.always(), Duration::from_secs(5)),
+        "ERROR",
+        &["SCARD_E_NO_SERVICE", "systemctl enable --now pcscd.socket"],
+    )
+}
+
+fn hangs(scene: &mut Scene) -> Result<String> {
+    let served = scene.serve()?;
+    let key = scene.key(KeySpec::Ec384);
+    scene.signs(&served, &key, SOON)?;
+    scene.card().fail(Some(SIGN), CardFault::Hang, 1);
+    let begun = Instant::now();
+    let said = refused(
+        served.sign(&key, Duration::from_secs(2)),
+        "TIMEOUT",
+        &["did not answer before the deadline"],
+    )?;
+    ensure!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
+    refused(served.sign(&key, Duration::from_secs(1)), "TIMEOUT", &["earlier request"])?;
+    scene.card().release();
+    scene.signs(&served, &key, SOON)?;
+    Ok(said)
+}
+
+fn many(scene: &mut Scene) -> Result<String> {
+    let served = scene.serve()?;
+    scene.second().fill(
+        0x9C,
+        KeySpec::Ec256,
+        (
+            prokura_integration::backend::card::PinPolicy::Always,
+            prokura_integration::backend::card::TouchPolicy::Never,
+        ),
+        &prokura_integration::pki::Authority::new("second root")?,
+    )?;
+    let first = scene.always();
+    let mut second = Key { id: format!("piv:serial={};slot=9c", SECOND.serial), ..first.clone() };
+    second.config.remove("ca_certs");
+    std::thread::scope(|threads| {
+        let signing: Vec<_> = (0..16)
+            .map(|n| if n % 2 == 0 { &first } else { &second })
+            .map(|key| threads.spawn(|| scene.signs(&served, key, SOON)))
+            .collect();
+        for signed in signing {
+            signed.join().map_err(|_| anyhow::anyhow!("the test panicked"))??;
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    Ok("all sixteen verify".to_owned())
+}
