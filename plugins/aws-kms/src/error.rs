@@ -209,19 +209,16 @@ where
     let what = &doing.what;
     let id = error.request_id().map(str::to_owned);
     let refusal = match error {
+        SdkError::ServiceError(refusal) if refusal.err().code().is_none() && is_success(error) => {
+            unreadable(what, error)
+        }
         SdkError::ServiceError(refusal) => return service_error(doing, session, refusal.err(), error, id),
         SdkError::TimeoutError(_) => Error::timeout(format!(
             "cannot {what}: AWS did not answer in region {}; a retry may help",
             session.region()
         ))
         .with_scope(Scope::Vault),
-        SdkError::ResponseError(_) => Error::internal(format!(
-            "cannot {what}: AWS's answer cannot be read ({}); something on the way to AWS may have changed or cut it, a \
-             retry may help",
-            innermost(error)
-        ))
-        .with_scope(Scope::Vault)
-        .retryable(true),
+        SdkError::ResponseError(_) => unreadable(what, error),
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
             Some(connector) if !connector.is_user() && (connector.is_io() || connector.is_timeout()) => {
                 unreachable(what, session, error)
@@ -256,8 +253,7 @@ where
         .replace("{action}", doing.action)
         .replace("{resource}", doing.resource)
         .replace("{region}", session.region());
-    let logged = id.as_ref().map(|id| format!(" [request {}]", shown(id))).unwrap_or_default();
-    let message = format!("cannot {}: {} answered {name}{said}: {advice}{logged}", doing.what, doing.action);
+    let message = format!("cannot {}: {} answered {name}{said}: {advice}", doing.what, doing.action);
     let error = Error::new(row.code, message).with_scope(row.scope).retryable(row.retryable).vault_code(name);
     match id {
         Some(id) => error.request_id(id),
@@ -270,8 +266,10 @@ pub(crate) fn out_of_time(doing: &Doing<'_>, seen: &Seen) -> Error {
     let what = &doing.what;
     let tries = seen.count;
     let Some(code) = &seen.code else {
+        let trouble =
+            seen.trouble.as_ref().map(|t| format!(" ({t}, {tries} times so far)")).unwrap_or_default();
         return Error::timeout(format!(
-            "cannot {what}: AWS did not answer {} before the deadline; a retry may help",
+            "cannot {what}: AWS did not answer {} before the deadline{trouble}; a retry may help",
             doing.action
         ))
         .with_scope(Scope::Vault);
@@ -292,6 +290,24 @@ pub(crate) fn out_of_time(doing: &Doing<'_>, seen: &Seen) -> Error {
         Some(id) => error.request_id(id),
         None => error,
     }
+}
+
+/// Whether AWS did what was asked, as far as the status tells; then what cannot be parsed is no refusal.
+fn is_success<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.raw_response().is_some_and(|response| response.status().is_success())
+}
+
+fn unreadable<E>(what: &str, error: &SdkError<E, HttpResponse>) -> Error
+where
+    E: std::error::Error + 'static,
+{
+    Error::internal(format!(
+        "cannot {what}: AWS's answer cannot be read ({}); something on the way to AWS may have changed or cut it, a retry \
+         may help",
+        innermost(error)
+    ))
+    .with_scope(Scope::Vault)
+    .retryable(true)
 }
 
 fn unreachable<E>(what: &str, session: &Session, error: &SdkError<E, HttpResponse>) -> Error
@@ -327,12 +343,17 @@ fn innermost<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: std::error::Error + 'static,
 {
-    let mut cause: &dyn std::error::Error = error;
+    let text = root_cause(error);
+    if text.is_empty() { shown(&DisplayErrorContext(error).to_string()) } else { text }
+}
+
+/// The text of the error that no other one caused.
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    let text = cause.to_string();
-    shown(&if text.is_empty() { DisplayErrorContext(error).to_string() } else { text })
+    shown(&cause.to_string())
 }
 
 /// A text from outside, cut and without control characters.
@@ -368,8 +389,12 @@ mod tests {
     #[test]
     fn a_deadline_passed_while_throttled_is_called_so() {
         let doing = Doing { what: "sign with key k".to_owned(), action: "kms:Sign", resource: "k" };
-        let seen =
-            Seen { count: 4, code: Some("ThrottlingException".to_owned()), request_id: Some("r".to_owned()) };
+        let seen = Seen {
+            count: 4,
+            code: Some("ThrottlingException".to_owned()),
+            request_id: Some("r".to_owned()),
+            ..Seen::default()
+        };
         let error = out_of_time(&doing, &seen);
         assert_eq!((error.code, error.request_id.as_deref()), (ErrorCode::Throttled, Some("r")));
         assert!(error.message.contains("ThrottlingException, 4 times so far"), "{error}");

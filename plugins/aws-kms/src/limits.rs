@@ -9,8 +9,8 @@ pub(crate) const ATTEMPT_SECONDS_MAX: u64 = 10;
 pub(crate) const CONNECT_SECONDS_MAX: u64 = 3;
 /// How long before the host's deadline a call is given up, in milliseconds, so that the reason still reaches the host.
 pub(crate) const ANSWER_MILLISECONDS: u64 = 100;
-/// Most attempts of one call: with the pauses below about a minute, which no host waits for.
-pub(crate) const ATTEMPTS_MAX: u32 = 20;
+/// Most attempts of one call: with the pauses below six seconds on average. Whoever has more time asks again.
+pub(crate) const ATTEMPTS_MAX: u32 = 8;
 /// Longest first pause after a failed attempt, in milliseconds; it doubles each time and is drawn at random below that.
 pub(crate) const PAUSE_MILLISECONDS: u64 = 100;
 /// Longest pause between attempts, in seconds: quotas of KMS are per second.

@@ -8,6 +8,8 @@ use aws_sdk_kms::config::interceptors::FinalizerInterceptorContextRef;
 use aws_sdk_kms::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_kms::error::{BoxError, ProvideErrorMetadata};
 
+use crate::error::root_cause;
+
 /// The attempts of one call whose errors are `E`. Cheap to clone: one copy goes into the call.
 pub(crate) struct Attempts<E> {
     seen: Arc<Mutex<Seen>>,
@@ -21,6 +23,8 @@ pub(crate) struct Seen {
     pub(crate) count: u32,
     /// AWS's name for the last error.
     pub(crate) code: Option<String>,
+    /// Why the last one had no answer.
+    pub(crate) trouble: Option<String>,
     /// AWS's id of the last request.
     pub(crate) request_id: Option<String>,
 }
@@ -68,6 +72,7 @@ where
         let request_id = context.response().and_then(|r| r.headers().get("x-amzn-requestid"));
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.count += 1;
+        seen.trouble = error.and_then(|e| e.as_connector_error()).map(|e| root_cause(e));
         seen.code = named.and_then(|e| e.meta().code()).map(str::to_owned);
         seen.request_id = request_id.map(str::to_owned);
         Ok(())

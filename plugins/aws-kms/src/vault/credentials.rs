@@ -1,5 +1,6 @@
 //! Where credentials come from: the sources of the SDK in its order, each known by name, or the one that config fixes.
 
+use std::error::Error as _;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_kms::config::Region;
 
 use crate::config::{CredentialSource, Place};
-use crate::error::shown;
+use crate::error::root_cause;
 use crate::limits::METADATA_SECONDS_MAX;
 
 /// The order in which the SDK looks, and [`CredentialSource::Automatic`] with it.
@@ -140,14 +141,9 @@ fn metadata(place: &Place, sdk: &ProviderConfig) -> ImdsCredentialsProvider {
     ImdsCredentialsProvider::builder().configure(sdk).imds_client(client.build()).build()
 }
 
-/// The innermost cause: what wraps it only says that there was one.
 fn reason(error: &CredentialsError) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    if cause.source().is_none() && matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
+    if error.source().is_none() && matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
         return "nothing is configured".to_owned();
     }
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    shown(&cause.to_string())
+    root_cause(error)
 }

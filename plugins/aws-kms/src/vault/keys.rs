@@ -15,6 +15,7 @@ use prokura_plugin::{
     CertificateChain, CreateRequest, Deadline, Error, KeyDescription, KeyDetails, KeyId, KeySpec, KeyState,
     Listed, Scope, VaultRequest,
 };
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::attempts::Attempts;
@@ -46,28 +47,43 @@ pub(crate) fn list(
     found: &mut dyn FnMut(Listed) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let session = vault.session(&Place::of(request)?)?;
-    vault.runtime()?.block_on(async {
-        let aliases = match aliases(&session, request.deadline()).await {
-            Ok(aliases) => aliases,
-            Err(error) => {
-                if found(Err(error)).is_break() {
-                    return Ok(());
-                }
-                Aliases::new()
-            }
-        };
-        let aliases = Arc::new(aliases);
-        let (mut marker, mut seen) = (None, 0);
-        loop {
-            let (page, next) = page(&session, request.deadline(), marker).await?;
-            seen += page.len();
-            let flow = look_at(&session, request.deadline(), &aliases, page, found).await;
-            if flow.is_break() || next.is_none() || seen >= KEYS_MAX {
-                return Ok(());
-            }
-            marker = next;
+    let runtime = vault.runtime()?;
+    let (sender, mut receiver) = mpsc::channel(LOOKED_AT_ONCE);
+    // `found` waits for the host, so it must not run on the runtime.
+    let listing = runtime.spawn(send_all(session, request.deadline(), sender));
+    while let Some(listed) = receiver.blocking_recv() {
+        if found(listed).is_break() {
+            break;
         }
-    })
+    }
+    drop(receiver);
+    runtime.block_on(listing).unwrap_or_else(|e| Err(Error::internal(format!("listing ended early: {e}"))))
+}
+
+/// Sends until all is sent or nobody receives.
+async fn send_all(
+    session: Arc<Session>,
+    deadline: Deadline,
+    found: mpsc::Sender<Listed>,
+) -> Result<(), Error> {
+    let aliases = match aliases(&session, deadline).await {
+        Ok(aliases) => aliases,
+        Err(error) => {
+            let _ = found.send(Err(error)).await;
+            Aliases::new()
+        }
+    };
+    let aliases = Arc::new(aliases);
+    let (mut marker, mut seen) = (None, 0);
+    loop {
+        let (page, next) = page(&session, deadline, marker).await?;
+        seen += page.len();
+        look_at(&session, deadline, &aliases, page, &found).await;
+        if found.is_closed() || next.is_none() || seen >= KEYS_MAX {
+            return Ok(());
+        }
+        marker = next;
+    }
 }
 
 async fn aliases(session: &Session, deadline: Deadline) -> Result<Aliases, Error> {
@@ -110,8 +126,8 @@ async fn look_at(
     deadline: Deadline,
     aliases: &Arc<Aliases>,
     page: Vec<String>,
-    found: &mut dyn FnMut(Listed) -> ControlFlow<()>,
-) -> ControlFlow<()> {
+    found: &mpsc::Sender<Listed>,
+) {
     let mut waiting = page.into_iter();
     let mut looking = JoinSet::new();
     loop {
@@ -120,10 +136,11 @@ async fn look_at(
             let (session, aliases) = (Arc::clone(session), Arc::clone(aliases));
             looking.spawn(async move { describe(&session, &aliases, &arn, deadline).await.transpose() });
         }
-        match looking.join_next().await {
-            None => return ControlFlow::Continue(()),
-            Some(Ok(Some(listed))) => found(listed)?,
-            Some(_) => {}
+        let Some(looked_at) = looking.join_next().await else { return };
+        if let Ok(Some(listed)) = looked_at
+            && found.send(listed).await.is_err()
+        {
+            return;
         }
     }
 }
