@@ -8,8 +8,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use prokura_plugin::KeySpec;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::pki::Authority;
@@ -82,13 +84,30 @@ impl Kms {
     /// # Errors
     /// If the emulator refuses.
     pub fn create(&self, spec: KeySpec, alias: Option<&str>) -> Result<KmsKey> {
-        let key = create_key(self.api(), spec)?;
-        let leaf = self.authority.issue(&key.spki, &format!("{} {spec}", self.name))?;
-        std::fs::write(self.certificate(&key), leaf)?;
+        let body = json!({"KeySpec": name(spec), "KeyUsage": "SIGN_VERIFY"});
+        let key = self.adopt(&self.api().kms("CreateKey", &body)?)?;
         if let Some(alias) = alias {
             let alias = json!({"AliasName": format!("alias/{alias}"), "TargetKeyId": key.id});
             self.api().kms("CreateAlias", &alias)?;
         }
+        Ok(key)
+    }
+
+    /// A key that was made by the API, from the answer of `CreateKey`; it gets a certificate.
+    ///
+    /// # Errors
+    /// If the emulator refuses.
+    pub fn adopt(&self, made: &Value) -> Result<KmsKey> {
+        let text = |name: &str| {
+            let text = made.pointer(&format!("/KeyMetadata/{name}")).and_then(Value::as_str);
+            text.map(str::to_owned).with_context(|| format!("no {name} in {made}"))
+        };
+        let (arn, id) = (text("Arn")?, text("KeyId")?);
+        let public = self.api().kms("GetPublicKey", &json!({"KeyId": arn}))?;
+        let spki = public.get("PublicKey").and_then(Value::as_str).context("no PublicKey")?;
+        let key = KmsKey { arn, id, spki: STANDARD.decode(spki)? };
+        let leaf = self.authority.issue(&key.spki, &format!("{} {}", self.name, key.id))?;
+        std::fs::write(self.certificate(&key), leaf)?;
         Ok(key)
     }
 
@@ -123,29 +142,16 @@ impl Kms {
     }
 }
 
-/// Makes a signing key through the API.
-///
-/// # Errors
-/// If the emulator refuses.
-pub fn create_key(api: &Api, spec: KeySpec) -> Result<KmsKey> {
-    let kms_spec = match spec {
+/// The key specs as KMS calls them.
+const fn name(spec: KeySpec) -> &'static str {
+    match spec {
         KeySpec::Rsa2048 => "RSA_2048",
         KeySpec::Rsa3072 => "RSA_3072",
         KeySpec::Rsa4096 => "RSA_4096",
         KeySpec::Ec256 => "ECC_NIST_P256",
         KeySpec::Ec384 => "ECC_NIST_P384",
         KeySpec::Ec521 => "ECC_NIST_P521",
-    };
-    let made = api.kms("CreateKey", &json!({"KeySpec": kms_spec, "KeyUsage": "SIGN_VERIFY"}))?;
-    let text = |name: &str| {
-        let text = made.pointer(&format!("/KeyMetadata/{name}")).and_then(serde_json::Value::as_str);
-        text.map(str::to_owned).with_context(|| format!("no {name} in {made}"))
-    };
-    let (arn, id) = (text("Arn")?, text("KeyId")?);
-    let public = api.kms("GetPublicKey", &json!({"KeyId": arn}))?;
-    let spki = public.get("PublicKey").and_then(serde_json::Value::as_str).context("no PublicKey")?;
-    let spki = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, spki)?;
-    Ok(KmsKey { arn, id, spki })
+    }
 }
 
 impl TestVault for Kms {

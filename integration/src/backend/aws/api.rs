@@ -12,6 +12,7 @@ use super::{ACCESS_KEY, REGION};
 #[derive(Clone, Debug)]
 pub struct Api {
     port: u16,
+    account: Option<&'static str>,
 }
 
 /// One call that reached the corrected moto.
@@ -29,12 +30,18 @@ pub struct Call {
 
 impl Api {
     pub(super) const fn new(port: u16) -> Self {
-        Self { port }
+        Self { port, account: None }
     }
 
     /// `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The same emulator, asked by somebody of another account.
+    #[must_use]
+    pub fn of_account(&self, account: &'static str) -> Self {
+        Self { account: Some(account), ..self.clone() }
     }
 
     /// An operation of KMS.
@@ -102,7 +109,11 @@ impl Api {
         self.control("POST", "/_test/enforce", &Value::Null).map(drop)
     }
 
-    fn control(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+    /// What `kms_server.py` serves beside the API.
+    ///
+    /// # Errors
+    /// If the emulator is not the corrected moto.
+    pub fn control(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let answer = self.send(method, path, "test", &[], body.as_bytes())?;
         serde_json::from_str(&answer).with_context(|| format!("{path} answered {answer}"))
@@ -124,6 +135,9 @@ impl Api {
             self.port,
             body.len()
         );
+        if let Some(account) = self.account {
+            request.push_str(&format!("X-Moto-Account-Id: {account}\r\n"));
+        }
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -8,6 +8,8 @@ Beside the AWS API it serves, on 127.0.0.1 and a port the system chose:
     DELETE /_test/faults    forgets them
     GET    /_test/calls     what was called, each as {"operation", "key", "caller", "status", "bytes"}
     POST   /_test/user      {"name", "policy"} makes a user with an access key, {"policy"} alone replaces the policy
+    POST   /_test/acm       {"arn", "certificate"} replaces an imported certificate by one whose private key is elsewhere
+    POST   /_test/acm-pca   {"authority", "arn", "certificate", "chain"} what a private CA has issued
     POST   /_test/enforce   from now on every call is checked: SigV4, then IAM with the ARN of the key
     /latest/…, /_test/container-credentials, /federation/credentials    IMDSv2, a container's and SSO's credentials
 
@@ -32,10 +34,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from moto import settings
+from moto.acm.models import acm_backends
+from moto.acmpca.models import ACMPCABackend
 from moto.core.exceptions import JsonRESTError
 from moto.core.responses import BaseResponse
 from moto.iam.models import iam_backends
-from moto.kms.models import KmsBackend, kms_backends
+from moto.kms import models as kms_models
+from moto.kms.models import kms_backends
 from moto.kms.responses import KmsResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -174,7 +179,30 @@ def authorize(response, resource="*"):
     BaseResponse._authenticate_and_authorize_normal_action(response, resource)
 
 
+def validate_id(response, name):
+    """moto knows the ids of multi-region keys in a form of its own only."""
+    if response.kms_backend.get_key_id(name) not in response.kms_backend.keys:
+        raise Refusal("NotFoundException", f"Key '{response._display_arn(name)}' does not exist")
+
+
+def key_id(multi_region=False):
+    return f"mrk-{uuid.uuid4().hex}" if multi_region else str(uuid.uuid4())
+
+
+issued = {}
+plain_get_certificate = ACMPCABackend.get_certificate
+
+
+def get_certificate(backend, certificate_authority_arn, certificate_arn):
+    if (certificate_authority_arn, certificate_arn) in issued:
+        return issued[certificate_authority_arn, certificate_arn]
+    return plain_get_certificate(backend, certificate_authority_arn, certificate_arn)
+
+
+ACMPCABackend.get_certificate = get_certificate
 _checked = threading.local()
+kms_models.generate_key_id = key_id
+KmsResponse._validate_cmk_id = validate_id
 KmsResponse.sign = sign
 KmsResponse.get_public_key = get_public_key
 KmsResponse.describe_key = describe_key
@@ -196,6 +224,9 @@ class Scene:
         with self.lock:
             for fault in self.faults:
                 if fault["operation"] == operation and fault.get("match", "") in body and fault.get("times", 1) > 0:
+                    if fault.get("after", 0) > 0:
+                        fault["after"] -= 1
+                        continue
                     fault["times"] = fault.get("times", 1) - 1
                     return dict(fault)
         return None
@@ -230,7 +261,7 @@ def reset(environ):
     """Closes the connection so that the peer gets RST."""
     peer = environ["werkzeug.socket"]
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.close()
+    os.close(peer.detach())  # close() would wait for the files made of the socket
     raise ConnectionResetError("fault: reset")
 
 
@@ -284,6 +315,9 @@ class Server:
     def reply(self, environ, body, operation, fault):
         if fault and fault["kind"] == "stall":
             time.sleep(fault["seconds"])
+        if fault and fault["kind"] == "move-alias":
+            region = environ["HTTP_AUTHORIZATION"].partition("Credential=")[2].split("/")[2]
+            kms_backends[ACCOUNT][region].update_alias(fault["to"], fault["alias"])
         if fault and fault["kind"] == "error":
             reply = {"__type": fault["code"], "message": fault.get("message", "injected")}
             status = f"{fault.get('status', 400)} injected"
@@ -321,6 +355,16 @@ class Server:
                 return answer(start, "200 OK", list(scene.calls))
         if path == "/_test/user":
             return answer(start, "200 OK", user(**json.loads(body)))
+        if path == "/_test/acm":
+            replacement = json.loads(body)
+            region = replacement["arn"].split(":")[3]
+            bundle = acm_backends[ACCOUNT][region].get_certificate(replacement["arn"])
+            bundle.cert = replacement["certificate"].encode()
+            return answer(start, "200 OK", {})
+        if path == "/_test/acm-pca":
+            new = json.loads(body)
+            issued[new["authority"], new["arn"]] = new["certificate"].encode(), new["chain"].encode()
+            return answer(start, "200 OK", {})
         if path == "/_test/enforce":
             settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
             return answer(start, "200 OK", {})
@@ -383,7 +427,7 @@ def credentials(environ, start, path, method):
             return answer(start, "401 Unauthorized", {})
         return answer(start, "200 OK", keys("CONTAINER"))
     if path == "/federation/credentials":
-        if environ.get("HTTP_X_AMZ_SSO_BEARER_TOKEN") != SSO_TOKEN:
+        if environ["sso.token"] != SSO_TOKEN:
             return answer(start, "401 Unauthorized", {"message": "Session token not found or invalid"})
         found = keys("SSO")
         role = {"accessKeyId": found["AccessKeyId"], "secretAccessKey": "secret", "sessionToken": "token"}
@@ -393,6 +437,10 @@ def credentials(environ, start, path, method):
 
 
 class Handler(MotoRequestHandler):
+    def make_environ(self):
+        # WSGI drops headers with an underscore in their name.
+        return super().make_environ() | {"sso.token": self.headers.get("x-amz-sso_bearer_token")}
+
     def log(self, *_):
         pass
 
