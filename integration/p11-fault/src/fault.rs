@@ -82,6 +82,7 @@ pub(crate) fn actions(directory: &Path, function: &str) -> Result<Vec<Action>, C
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         let rule = parse(line).ok_or(CKR_VENDOR_DEFINED | 0xBAD)?;
         if rule.matches(function) && rule.is_due(directory) {
+            rule.note(directory);
             actions.push(rule.action);
         }
     }
@@ -92,6 +93,14 @@ impl Rule {
     fn matches(&self, function: &str) -> bool {
         let any = self.function == "*" && !["C_Initialize", "C_Finalize", "C_GetInfo"].contains(&function);
         any || self.function == function
+    }
+
+    /// Leaves word that it was applied: a test that nothing happened to would prove nothing.
+    fn note(&self, directory: &Path) {
+        let fired = directory.join(format!("fired.{}", self.number));
+        if !fired.exists() {
+            let _ = File::create(fired);
+        }
     }
 
     fn is_due(&self, directory: &Path) -> bool {

@@ -7,6 +7,7 @@
 //! | `module` | path of the real module; on a second line, optionally, the string it is initialised with (`pReserved`) |
 //! | `faults` | one rule a line, see [`fault`]; read anew at each call, so that a test can change it while a plugin runs |
 //! | `stats.PID` | written by this module: how often each function was called, how many sessions are open, see [`record`] |
+//! | `fired.N` | made by this module: rule N was applied |
 //! | `tally.N` | written by this module: how often rule N has matched, in all processes together |
 //!
 //! Functions that no test needs to break are the real module's own.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 
@@ -57,7 +57,7 @@ impl Faults {
     /// If the file cannot be written.
     pub fn add(&self, rule: &str) -> Result<u32> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut rules = self.rules.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         rules.push((number, rule.to_owned()));
         self.write(&rules)?;
         Ok(number)
@@ -68,7 +68,7 @@ impl Faults {
     /// # Errors
     /// If the file cannot be written.
     pub fn remove(&self, number: u32) -> Result<()> {
-        let mut rules = self.rules.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         rules.retain(|(known, _)| *known != number);
         self.write(&rules)
     }
@@ -78,9 +78,16 @@ impl Faults {
     /// # Errors
     /// If the file cannot be written.
     pub fn clear(&self) -> Result<()> {
-        let mut rules = self.rules.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         rules.clear();
         self.write(&rules)
+    }
+
+    /// The rules that stand and were never applied.
+    pub fn unused(&self) -> Vec<String> {
+        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_unused = |number: &u32| !self.directory.join(format!("fired.{number}")).exists();
+        rules.iter().filter(|(number, _)| is_unused(number)).map(|(_, rule)| rule.clone()).collect()
     }
 
     fn write(&self, rules: &[(u32, String)]) -> Result<()> {

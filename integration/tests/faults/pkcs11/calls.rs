@@ -158,7 +158,12 @@ pub(super) fn trials(stages: &Stages) -> Vec<Trial> {
 fn run(stages: &Stages, case: &Case) -> Result<String> {
     let scene = stages.broken(case.rules)?;
     let line = match &case.end {
-        Signed => scene.signs(case.key)?,
+        Signed => {
+            let line = scene.signs(case.key)?;
+            let unused = scene.faults.unused();
+            ensure!(unused.is_empty(), "signed, but these never happened: {unused:?}");
+            line
+        }
         Refused(words) => scene.refuses(case.key, words)?,
     };
     if let Some((function, most)) = case.at_most {

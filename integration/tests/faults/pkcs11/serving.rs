@@ -125,6 +125,7 @@ fn again_and_again(stages: &Stages, rule: &str) -> Result<String> {
     for _ in 0..5 {
         let number = stage.scene.faults.add(rule)?;
         stage.burst_without_errors(32)?;
+        ensure!(stage.scene.faults.unused().is_empty(), "nothing was lost");
         stage.scene.faults.remove(number)?;
     }
     Ok(format!("160 signed, 5 losses, {} logins", stage.scene.faults.calls("C_Login")?))
