@@ -1,5 +1,6 @@
 //! A real OpenBao server whose transit engine holds a key of every spec, each with its certificate chain.
 
+pub mod bare;
 pub mod program;
 pub mod server;
 

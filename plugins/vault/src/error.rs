@@ -234,13 +234,15 @@ pub(crate) fn failed(call: &Call, failure: &Failure) -> Error {
     let broken = |why: String| Error::internal(format!("cannot {doing}: {why}")).with_scope(Scope::Vault);
     match failure {
         Failure::Unreachable(why) => broken(format!(
-            "the vault cannot be reached: {}; check VAULT_ADDR, the network and whether the vault runs",
+            "the vault cannot be reached: {}; check VAULT_ADDR, the network, whether the vault runs, and whether it wants a \
+             client certificate (VAULT_CLIENT_CERT)",
             shown(why)
         ))
         .retryable(true),
         Failure::Untrusted(why) => broken(format!(
-            "TLS with the vault failed: {}; name the CA of its certificate in VAULT_CACERT, and in VAULT_TLS_SERVER_NAME \
-             its name if VAULT_ADDR has another",
+            "TLS with the vault failed: {}; name the CA of its certificate in VAULT_CACERT, in VAULT_TLS_SERVER_NAME its \
+             name if VAULT_ADDR has another, and in VAULT_CLIENT_CERT and VAULT_CLIENT_KEY your certificate if it \
+             wants one",
             shown(why)
         ))
         .retryable(false),

@@ -1,4 +1,4 @@
-//! A running OpenBao server in memory, with a plain and a TLS listener on ports the system chose, and its administrator.
+//! A running OpenBao server in memory, with a plain and two TLS listeners on ports the system chose, and its administrator.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -21,6 +21,8 @@ pub struct Server {
     pub plain: SocketAddr,
     /// Where it listens with TLS, for the name `vault.test`.
     pub tls: SocketAddr,
+    /// Where it listens with TLS and lets only clients in that have a certificate, see [`Server::client`].
+    pub mutual: SocketAddr,
     /// The token that may do everything.
     pub root_token: String,
     unseal_key: String,
@@ -50,10 +52,11 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
-        let [plain, tls] = listeners(&mut child)?;
+        let [plain, tls, mutual] = listeners(&mut child)?;
         let mut server = Self {
             plain,
             tls,
+            mutual,
             root_token: String::new(),
             unseal_key: String::new(),
             directory,
@@ -89,6 +92,11 @@ impl Server {
     /// `https://127.0.0.1:PORT`; the certificate is for `vault.test`, by the authority in [`Server::ca`].
     pub fn tls_address(&self) -> String {
         format!("https://{}", self.tls)
+    }
+
+    /// PEM files of a client's certificate and key.
+    pub fn client(&self) -> [std::path::PathBuf; 2] {
+        ["client.pem", "client.key"].map(|name| self.directory.path().join(name))
     }
 
     /// PEM file with the authority of the TLS certificate.
@@ -196,14 +204,24 @@ listener "tcp" {{
   tls_cert_file = "{}"
   tls_key_file = "{}"
 }}
+listener "tcp" {{
+  address = "127.0.0.1:0"
+  tls_cert_file = "{}"
+  tls_key_file = "{}"
+  tls_client_ca_file = "{}"
+  tls_require_and_verify_client_cert = true
+}}
 "#,
         path("server.pem"),
-        path("server.key")
+        path("server.key"),
+        path("server.pem"),
+        path("server.key"),
+        path("ca.pem")
     )
 }
 
 /// Waits until the server has said where it listens. It tells the cluster address only, whose port is the next one.
-fn listeners(child: &mut Child) -> Result<[SocketAddr; 2]> {
+fn listeners(child: &mut Child) -> Result<[SocketAddr; 3]> {
     let mut stdout = BufReader::new(child.stdout.take().context("stdout is a pipe")?);
     let (mut found, mut said) = (Vec::new(), String::new());
     loop {
@@ -226,8 +244,8 @@ fn listeners(child: &mut Child) -> Result<[SocketAddr; 2]> {
     }
     // Read on, or the server would block when the pipe is full.
     std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-    <[SocketAddr; 2]>::try_from(found)
-        .map_err(|found| anyhow::anyhow!("two listeners expected, found {found:?}"))
+    <[SocketAddr; 3]>::try_from(found)
+        .map_err(|found| anyhow::anyhow!("three listeners expected, found {found:?}"))
 }
 
 fn write_tls_files(directory: &TempDir) -> Result<()> {
@@ -237,8 +255,18 @@ fn write_tls_files(directory: &TempDir) -> Result<()> {
     params.distinguished_name.push(rcgen::DnType::CommonName, "openbao tls ca");
     std::fs::write(directory.path().join("ca.pem"), params.self_signed(&ca_key)?.pem())?;
     let issuer = rcgen::Issuer::new(params, ca_key);
-    let key = rcgen::KeyPair::generate()?;
-    let leaf = rcgen::CertificateParams::new(vec!["vault.test".to_owned()])?.signed_by(&key, &issuer)?;
-    std::fs::write(directory.path().join("server.pem"), leaf.pem())?;
-    write_private(&directory.path().join("server.key"), &key.serialize_pem())
+    for (name, usage) in [
+        ("server", rcgen::ExtendedKeyUsagePurpose::ServerAuth),
+        ("client", rcgen::ExtendedKeyUsagePurpose::ClientAuth),
+    ] {
+        let key = rcgen::KeyPair::generate()?;
+        let mut params = rcgen::CertificateParams::new(vec!["vault.test".to_owned()])?;
+        params.extended_key_usages = vec![usage];
+        std::fs::write(
+            directory.path().join(name).with_extension("pem"),
+            params.signed_by(&key, &issuer)?.pem(),
+        )?;
+        write_private(&directory.path().join(name).with_extension("key"), &key.serialize_pem())?;
+    }
+    Ok(())
 }

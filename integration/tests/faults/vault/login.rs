@@ -100,6 +100,26 @@ pub(crate) const FAULTS: &[Fault] = &[
         host.sign_described(&key, &description)?;
         Ok("nobody notices: it logs in again".to_owned())
     }),
+    ("sixteen signatures at once, one login", |g| {
+        let (_, secrets) = app_role(g, "crowd", json!({}))?;
+        let proxy = g.proxy()?;
+        let file = secret_file(g, "crowd-secret", &secrets.secret_id)?.display().to_string();
+        let config = [("auth", "approle"), ("auth-mount", "approle-crowd"), ("secret-id-file", &file)];
+        // Two keys, so that two are opened at once.
+        let keys = [KEY, "ec-384"]
+            .map(|id| Host::key(id, &[&config[..], &[("role-id", &secrets.role_id)]].concat()));
+        let host = g.host(&[("VAULT_ADDR", &proxy.url())])?;
+        std::thread::scope(|scope| {
+            let signers = keys.iter().flatten().flat_map(|key| std::iter::repeat_n(key, 8));
+            let signing: Vec<_> = signers.map(|key| scope.spawn(|| host.describe(key))).collect();
+            signing
+                .into_iter()
+                .try_for_each(|one| one.join().map_or_else(|_| Ok(()), |done| done.map(|_| ())))
+        })?;
+        let logins = proxy.take_seen().iter().filter(|call| call.contains("/login")).count();
+        ensure!(logins == 1, "{logins} logins");
+        Ok("one login".to_owned())
+    }),
     ("no auth method at the mount", |g| {
         let signing =
             g.signing().config("auth", "approle").config("role-id", "r").config("auth-mount", "nowhere");

@@ -51,6 +51,34 @@ pub(crate) const FAULTS: &[Fault] = &[
             .env("VAULT_TLS_SERVER_NAME", "vault.test")
             .works()
     }),
+    ("CA as text, and in a directory", |g| {
+        let signing = || {
+            g.signing().env("VAULT_ADDR", g.bao.server.tls_address()).env("BAO_TLS_SERVER_NAME", "vault.test")
+        };
+        signing().env("VAULT_CACERT_BYTES", std::fs::read_to_string(g.bao.server.ca())?).works()?;
+        let directory = tempfile::tempdir_in(g.home.path())?;
+        std::fs::copy(g.bao.server.ca(), directory.path().join("ca.pem"))?;
+        signing().env("VAULT_CAPATH", directory.path().display()).works()
+    }),
+    ("server that wants a client certificate", |g| {
+        let [certificate, key] = g.bao.server.client();
+        let signing = || {
+            let signing = g.signing().env("VAULT_ADDR", format!("https://{}", g.bao.server.mutual));
+            signing
+                .env("VAULT_CACERT", g.bao.server.ca().display())
+                .env("VAULT_TLS_SERVER_NAME", "vault.test")
+        };
+        // TLS 1.3 lets a client in before it looks at its certificate: what comes back is a matter of luck.
+        let said = signing().deadline("5s").refused(&["VAULT_CLIENT_CERT"])?;
+        let signing = signing().env("VAULT_CLIENT_CERT", certificate.display());
+        signing.env("VAULT_CLIENT_KEY", key.display()).works()?;
+        Ok(format!("{said}; with one it works"))
+    }),
+    ("a proxy set for other addresses", |g| {
+        // 127.0.0.1 is asked without it; nobody listens at the proxy's address.
+        g.signing().env("HTTP_PROXY", "http://127.0.0.1:1").env("http_proxy", "http://127.0.0.1:1").works()
+    }),
+    ("namespace", namespace),
     ("https to a port without TLS", |g| {
         let signing = g.signing().env("VAULT_ADDR", format!("https://{}", g.bao.server.plain));
         signing.refused(&["TLS with the vault failed"])
@@ -148,6 +176,24 @@ fn rate_limited(ground: &Ground) -> Result<String> {
         host.sign_digest(&key)?;
     }
     Ok("nobody notices: 8 signatures, 0 failed".to_owned())
+}
+
+/// An engine, a policy and a token of a namespace; the same key id means nothing outside it.
+fn namespace(ground: &Ground) -> Result<String> {
+    let server = &ground.bao.server;
+    server.write("sys/namespaces/team", &json!({}))?;
+    server.write("team/sys/mounts/engine", &json!({"type": "transit"}))?;
+    server.write("team/engine/keys/release", &json!({"type": "ecdsa-p256"}))?;
+    let policy = SIGN_POLICY.replace("transit/", "engine/");
+    server.write("team/sys/policies/acl/signs", &json!({"policy": policy}))?;
+    let answer = server.write("team/auth/token/create", &json!({"policies": ["signs"], "ttl": "1h"}))?;
+    let token = answer.pointer("/auth/client_token").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let key = Host::key("engine/release", &[])?;
+    let host = ground.host(&[("VAULT_TOKEN", token), ("VAULT_NAMESPACE", "team/")])?;
+    host.sign_digest(&key)?;
+    let said = failure(ground.host(&[("VAULT_TOKEN", token)])?.sign_digest(&key))?;
+    says(&said, &["HTTP 403", "engine/keys/release"])?;
+    Ok(format!("works with VAULT_NAMESPACE; without: {said}"))
 }
 
 fn own_server() -> Result<Server> {
