@@ -132,6 +132,8 @@ impl TestVault for Filled {
         TestKey {
             id: format!("piv:serial={};slot={slot:02x}", FIRST.serial),
             config: vec![
+                // Of two cards, one is named; where keys are made, no key id does it.
+                ("serial".to_owned(), FIRST.serial.to_string()),
                 ("pin-source".to_owned(), format!("file:{}", self.pin_file.display())),
                 ("ca_certs".to_owned(), self.root.display().to_string()),
             ],
