@@ -395,6 +395,10 @@ impl TestVault for AzureVault {
         TestKey { id: format!("{}/keys/{}", self.url(), crate::key::id(spec)), config }
     }
 
+    fn vault_config(&self) -> Vec<(String, String)> {
+        vec![("vault".to_owned(), self.url())]
+    }
+
     fn environment(&self) -> Vec<(&'static str, OsString)> {
         self.variables()
     }

@@ -140,6 +140,13 @@ impl TestVault for Filled {
         }
     }
 
+    fn vault_config(&self) -> Vec<(String, String)> {
+        vec![
+            ("serial".to_owned(), FIRST.serial.to_string()),
+            ("pin-source".to_owned(), format!("file:{}", self.pin_file.display())),
+        ]
+    }
+
     fn environment(&self) -> Vec<(&'static str, OsString)> {
         vec![self.reader.daemon.environment()]
     }

@@ -103,7 +103,7 @@ impl TestVault for Nss {
     }
 
     fn vault_config(&self) -> Vec<(String, String)> {
-        let mut config = token_config(&self.module, &self.pin_file);
+        let mut config = token_config(LABEL, &self.module, &self.pin_file);
         config.push(("init-args".to_owned(), self.init_args.clone()));
         config
     }

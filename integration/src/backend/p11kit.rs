@@ -215,7 +215,7 @@ impl TestVault for P11Kit {
     }
 
     fn vault_config(&self) -> Vec<(String, String)> {
-        token_config(&self.client, &self.token.pin_file)
+        token_config(LABEL, &self.client, &self.token.pin_file)
     }
 
     fn environment(&self) -> Vec<(&'static str, OsString)> {

@@ -166,7 +166,7 @@ impl TestVault for Token {
     }
 
     fn vault_config(&self) -> Vec<(String, String)> {
-        token_config(&self.module, &self.pin_file)
+        token_config(LABEL, &self.module, &self.pin_file)
     }
 
     fn environment(&self) -> Vec<(&'static str, OsString)> {
@@ -186,11 +186,11 @@ impl TestVault for Token {
 pub const ABILITIES: Abilities = Abilities { list: true, create: true, install: true, version: false };
 
 /// Plugin config that names the token instead of a URI.
-pub fn token_config(module: &Path, pin_file: &Path) -> Vec<(String, String)> {
+pub fn token_config(token: &str, module: &Path, pin_file: &Path) -> Vec<(String, String)> {
     let entry = |name: &str, value: String| (name.to_owned(), value);
     vec![
         entry("module-path", module.display().to_string()),
-        entry("token", LABEL.to_owned()),
+        entry("token", token.to_owned()),
         entry("pin-source", format!("file:{}", pin_file.display())),
     ]
 }

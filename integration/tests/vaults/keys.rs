@@ -51,7 +51,7 @@ fn discover(scene: &Scene) -> Result<()> {
             keys.iter().filter(|k| k.get("keySpec").is_some_and(|s| s == spec.as_str())).collect();
         let key = of_spec.first().with_context(|| format!("no {spec} key is listed: {said}"))?;
         let id = key.get("id").and_then(|id| id.as_str()).context("a listed key has an id")?;
-        let listed = TestKey { id: id.to_owned(), config: at.key(*spec).config };
+        let listed = TestKey { id: id.to_owned(), config: at.vault.vault_config() };
         let mut arguments = at.key_arguments(&listed);
         arguments.extend(["--subject".to_owned(), SUBJECT.to_owned()]);
         at.prokura(&["cert", "request"], &arguments).with_context(|| format!("the listed id {id}"))?;

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 use prokura_proto::plugin::v1;
 use prokura_proto::plugin::v1::list_keys_response::Found;
@@ -29,8 +30,9 @@ pub(crate) struct VaultCalls {
     pub(crate) install_certificate: Option<Arc<dyn InstallCertificate>>,
 }
 
-type Answers = mpsc::Receiver<Result<v1::ListKeysResponse, Status>>;
-type Sender = mpsc::Sender<Result<v1::ListKeysResponse, Status>>;
+type Answer = Result<v1::ListKeysResponse, Status>;
+type Answers = mpsc::Receiver<Answer>;
+type Sender = mpsc::Sender<Answer>;
 
 impl VaultCalls {
     /// Starts a listing; keys come as the vendor finds them. The stream ends with a status if the vendor fails or the
@@ -39,8 +41,14 @@ impl VaultCalls {
         let list_keys =
             self.list_keys.clone().ok_or_else(|| not_served("ListKeys", capability::KEY_LIST_1))?;
         let deadline = request.deadline();
+        // The vendor may find keys inside a runtime of its own, where tokio's channel refuses to block.
+        let (found, waiting) = std::sync::mpsc::sync_channel(LISTED_AHEAD);
         let (sender, listed) = mpsc::channel(LISTED_AHEAD);
-        tokio::task::spawn_blocking(move || listing(list_keys.as_ref(), &request, &sender));
+        tokio::task::spawn_blocking(move || listing(list_keys.as_ref(), &request, &found));
+        tokio::task::spawn_blocking(move || {
+            // Ends when the vendor is done, or when the host no longer listens: then the vendor's next key is refused.
+            waiting.into_iter().all(|answer| sender.blocking_send(answer).is_ok())
+        });
         let (sender, answers) = mpsc::channel(LISTED_AHEAD);
         tokio::spawn(until(deadline, listed, sender));
         Ok(answers)
@@ -80,22 +88,22 @@ impl VaultCalls {
     }
 }
 
-fn listing(list_keys: &dyn ListKeys, request: &VaultRequest, answers: &Sender) {
+fn listing(list_keys: &dyn ListKeys, request: &VaultRequest, answers: &SyncSender<Answer>) {
     let mut count = 0;
     let mut found = |listed: Listed| {
         count += 1;
         let enough = count > LISTED_KEYS_MAX || request.deadline().check().is_err();
-        if enough || answers.blocking_send(Ok(listed_to_wire(listed))).is_err() {
+        if enough || answers.send(Ok(listed_to_wire(listed))).is_err() {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| list_keys.list_keys(request, &mut found)));
     if let Err(error) = outcome.unwrap_or_else(|_| Err(panicked())) {
-        let _ = answers.blocking_send(Err(status_from_error(error)));
+        let _ = answers.send(Err(status_from_error(error)));
     } else if count > LISTED_KEYS_MAX {
         let too_many = format!("the vault holds more than {LISTED_KEYS_MAX} keys, the rest is not listed");
-        let _ = answers.blocking_send(Err(status_from_error(Error::validation(too_many))));
+        let _ = answers.send(Err(status_from_error(Error::validation(too_many))));
     }
 }
 
