@@ -7,6 +7,8 @@
 
 #[path = "card/faults.rs"]
 mod faults;
+#[path = "card/nitrokey.rs"]
+mod nitrokey;
 #[path = "card/pin.rs"]
 mod pin;
 #[path = "card/programs.rs"]
@@ -18,6 +20,7 @@ mod signing;
 #[path = "card/touch.rs"]
 mod touch;
 
+use std::ffi::OsString;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -26,6 +29,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::Arguments;
 use prokura_integration::backend::card::control::{Control, send};
+use prokura_integration::backend::card::nitrokey::Nitrokey;
 use prokura_integration::backend::card::{FIRST, Filled, SECOND};
 use prokura_integration::program::output;
 use prokura_integration::suite::trial;
@@ -57,6 +61,9 @@ const TESTS: &[(&str, Body)] = &[
     ("faults::garbage_and_statuses", faults::garbage),
     ("faults::pcscd_killed_and_started_again", faults::pcscd_killed),
     ("faults::held_by_another_program", faults::held),
+    ("nitrokey::signs_with_every_key", nitrokey::signs_with_every_key),
+    ("nitrokey::counts_a_wrong_pin", nitrokey::counts),
+    ("nitrokey::makes_keys_and_stores_certificates", nitrokey::provisions),
     ("programs::yubico_piv_tool", programs::yubico_piv_tool),
     ("programs::opensc", programs::opensc),
 ];
@@ -76,17 +83,25 @@ fn main() -> Result<ExitCode> {
 fn in_their_environment(name: &str) -> Result<()> {
     programs::needed(name)?;
     let directory = tempfile::tempdir()?;
+    if name.starts_with("nitrokey::") {
+        let nitrokey = Nitrokey::start(directory.path())?;
+        return run_again(name, directory.path(), nitrokey.daemon.environment());
+    }
     let filled = Filled::start(directory.path())?;
     let control = directory.path().join("control");
     let listener = UnixListener::bind(&control)?;
-    let (variable, socket) = filled.reader.daemon.environment();
+    let environment = filled.reader.daemon.environment();
     let serving = std::thread::spawn(move || Control::new(filled.reader).serve(&listener));
-    let mut child = Command::new(std::env::current_exe()?);
-    child.arg(name).env(variable, socket).env(CARDS, directory.path()).env("RUST_LIB_BACKTRACE", "0");
-    let run = output(&mut child);
+    let run = run_again(name, directory.path(), environment);
     send(&control, "end")?;
     let _ = serving.join();
-    run?.ok().map(drop)
+    run
+}
+
+fn run_again(name: &str, directory: &Path, (variable, socket): (&str, OsString)) -> Result<()> {
+    let mut child = Command::new(std::env::current_exe()?);
+    child.arg(name).env(variable, socket).env(CARDS, directory).env("RUST_LIB_BACKTRACE", "0");
+    output(&mut child)?.ok().map(drop)
 }
 
 /// The cards of this test.

@@ -22,6 +22,7 @@ pub mod control;
 mod daemon;
 mod key;
 mod link;
+pub mod nitrokey;
 mod tlv;
 mod touch;
 
@@ -35,10 +36,10 @@ use prokura_plugin::{CertificateChain, KeySpec};
 use crate::pki::Authority;
 use crate::vault::{Abilities, TestKey, TestVault};
 
-pub use self::applet::{Identity, PIN, PUK, PinPolicy, TouchPolicy};
+pub use self::applet::{Card, Identity, PIN, PUK, PinPolicy, TouchPolicy};
 pub use self::client::Client;
 pub use self::daemon::{Daemon, SOCKET_VARIABLE};
-pub use self::link::{Fault, VirtualCard};
+pub use self::link::{Applet, Fault, VirtualCard};
 pub use self::touch::Habit;
 
 /// The card in the first slot: firmware 5.7, which has RSA-3072 and RSA-4096 and an AES-192 management key.
@@ -71,7 +72,7 @@ impl Reader {
 
 fn insert(daemon: &Daemon, slot: u16, identity: Identity) -> Result<VirtualCard> {
     let finger = Arc::default();
-    let card = applet::Card::new(identity, Arc::clone(&finger))?;
+    let card = Card::new(identity, Arc::clone(&finger))?;
     VirtualCard::insert(daemon.address(slot)?, card, finger)
 }
 
@@ -114,6 +115,22 @@ impl Filled {
     }
 }
 
+const SPECS: &[KeySpec] =
+    &[KeySpec::Rsa2048, KeySpec::Rsa3072, KeySpec::Rsa4096, KeySpec::Ec256, KeySpec::Ec384];
+
+fn key_of(serial: u32, spec: KeySpec, pin_file: &Path, root: &Path) -> TestKey {
+    let slot = KEYS.iter().find(|(_, found, _)| *found == spec).map_or(0, |(slot, _, _)| *slot);
+    TestKey {
+        id: format!("piv:serial={serial};slot={slot:02x}"),
+        config: vec![
+            ("pin-source".to_owned(), format!("file:{}", pin_file.display())),
+            // Of two cards, one is named; where keys are made, no key id does it.
+            ("serial".to_owned(), serial.to_string()),
+            ("ca_certs".to_owned(), root.display().to_string()),
+        ],
+    }
+}
+
 impl TestVault for Filled {
     fn name(&self) -> &'static str {
         "yubikey/virtual"
@@ -124,20 +141,11 @@ impl TestVault for Filled {
     }
 
     fn specs(&self) -> &'static [KeySpec] {
-        &[KeySpec::Rsa2048, KeySpec::Rsa3072, KeySpec::Rsa4096, KeySpec::Ec256, KeySpec::Ec384]
+        SPECS
     }
 
     fn key(&self, spec: KeySpec) -> TestKey {
-        let slot = KEYS.iter().find(|(_, found, _)| *found == spec).map_or(0, |(slot, _, _)| *slot);
-        TestKey {
-            id: format!("piv:serial={};slot={slot:02x}", FIRST.serial),
-            config: vec![
-                // Of two cards, one is named; where keys are made, no key id does it.
-                ("serial".to_owned(), FIRST.serial.to_string()),
-                ("pin-source".to_owned(), format!("file:{}", self.pin_file.display())),
-                ("ca_certs".to_owned(), self.root.display().to_string()),
-            ],
-        }
+        key_of(FIRST.serial, spec, &self.pin_file, &self.root)
     }
 
     fn vault_config(&self) -> Vec<(String, String)> {

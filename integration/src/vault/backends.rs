@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::backend::aws::Kms;
 use crate::backend::azure::{AzureVault, Kind};
 use crate::backend::card::Filled;
+use crate::backend::card::nitrokey::Nitrokey;
 use crate::backend::nss::Nss;
 use crate::backend::openbao::OpenBao;
 use crate::backend::p11kit::P11Kit;
@@ -80,6 +81,12 @@ pub const BACKENDS: &[Backend] = &[
         specs: PIV,
         abilities: TOKEN,
         start: |d| Ok(Box::new(Filled::start(d)?)),
+    },
+    Backend {
+        name: "yubikey/nitrokey",
+        specs: PIV,
+        abilities: TOKEN,
+        start: |d| Ok(Box::new(Nitrokey::start(d)?)),
     },
     Backend {
         name: "vault/openbao",

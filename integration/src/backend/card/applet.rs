@@ -16,6 +16,7 @@ use self::management::ManagementKey;
 use self::pin::Secret;
 use self::slot::{Attester, Slot};
 use super::key::PrivateKey;
+use super::link::Applet;
 use super::tlv;
 use super::touch::Finger;
 
@@ -110,7 +111,7 @@ impl<'a> Command<'a> {
 }
 
 /// A card: what it keeps, and what it remembers until it is reset.
-pub(super) struct Card {
+pub struct Card {
     identity: Identity,
     pin: Secret,
     puk: Secret,
@@ -134,6 +135,22 @@ struct Session {
     challenge: Option<Vec<u8>>,
     chained: Vec<u8>,
     unsent: Vec<u8>,
+}
+
+impl Applet for Card {
+    fn answer(&mut self, command: &[u8]) -> Vec<u8> {
+        match self.command(command) {
+            Ok(data) => {
+                self.session.unsent = data;
+                self.rest()
+            }
+            Err(status) => status.0.to_be_bytes().to_vec(),
+        }
+    }
+
+    fn reset(&mut self) {
+        self.session = Session::default();
+    }
 }
 
 impl Card {
@@ -164,11 +181,6 @@ impl Card {
         let guid = self.identity.serial.to_be_bytes().repeat(4);
         self.objects =
             BTreeMap::from([(CHUID, [CHUID_FRONT, &guid, CHUID_BACK].concat()), self.attester.object()]);
-    }
-
-    /// Power-off or reset: the session is gone, what is stored stays.
-    pub(super) fn reset(&mut self) {
-        self.session = Session::default();
     }
 
     /// Puts a key made in here into a slot, with the policies given; returns its SubjectPublicKeyInfo, DER.
@@ -202,17 +214,6 @@ impl Card {
     /// Tries left of PIN and PUK.
     pub(super) fn tries(&self) -> (u8, u8) {
         (self.pin.left, self.puk.left)
-    }
-
-    /// The answer to one command, its status included.
-    pub(super) fn answer(&mut self, bytes: &[u8]) -> Vec<u8> {
-        match self.command(bytes) {
-            Ok(data) => {
-                self.session.unsent = data;
-                self.rest()
-            }
-            Err(status) => status.0.to_be_bytes().to_vec(),
-        }
     }
 
     fn command(&mut self, bytes: &[u8]) -> Answer {

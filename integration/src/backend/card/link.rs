@@ -55,14 +55,23 @@ pub enum Fault {
     Status(u16),
 }
 
+/// What answers commands.
+pub trait Applet: Send + 'static {
+    /// The answer to a command, its status included.
+    fn answer(&mut self, command: &[u8]) -> Vec<u8>;
+
+    /// Power-off or reset: what is stored stays, what was verified is forgotten.
+    fn reset(&mut self);
+}
+
 /// A card in its slot of the reader; dropping it takes the slot away.
-pub struct VirtualCard {
-    shared: Arc<Shared>,
+pub struct VirtualCard<A: Applet = Card> {
+    shared: Arc<Shared<A>>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
-    card: Mutex<Card>,
+struct Shared<A> {
+    card: Mutex<A>,
     finger: Arc<Finger>,
     line: Mutex<Line>,
     changed: Condvar,
@@ -85,9 +94,9 @@ struct Planned {
     times: u32,
 }
 
-impl VirtualCard {
+impl<A: Applet> VirtualCard<A> {
     /// Puts a card into the slot whose driver listens at a port of 127.0.0.1 in a network namespace.
-    pub(super) fn insert((namespace, port): (File, u16), card: Card, finger: Arc<Finger>) -> Result<Self> {
+    pub(super) fn insert((namespace, port): (File, u16), card: A, finger: Arc<Finger>) -> Result<Self> {
         let line = Mutex::new(Line { plugged: true, ..Line::default() });
         let shared = Arc::new(Shared { card: Mutex::new(card), finger, line, changed: Condvar::new() });
         let serving = Arc::clone(&shared);
@@ -98,7 +107,7 @@ impl VirtualCard {
     }
 
     /// Changes what the card keeps, between two commands.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Card) -> T) -> T {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut A) -> T) -> T {
         change(&mut self.shared.card())
     }
 
@@ -185,7 +194,7 @@ impl VirtualCard {
     }
 }
 
-impl Drop for VirtualCard {
+impl<A: Applet> Drop for VirtualCard<A> {
     fn drop(&mut self) {
         self.shared.line().ended = true;
         self.shared.pull();
@@ -195,8 +204,8 @@ impl Drop for VirtualCard {
     }
 }
 
-impl Shared {
-    fn card(&self) -> MutexGuard<'_, Card> {
+impl<A: Applet> Shared<A> {
+    fn card(&self) -> MutexGuard<'_, A> {
         self.card.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
