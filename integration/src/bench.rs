@@ -1,9 +1,13 @@
 //! What the benchmark's ladder is made of: CPU time of processes, and loops that keep a number of requests in flight.
 
+pub mod pkcs11;
+
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use prokura_plugin::KeySpec;
 
 /// Clock ticks per second in `/proc/PID/stat`: USER_HZ, 100 on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -28,6 +32,81 @@ impl Measured {
     /// CPU microseconds per signature.
     pub fn cpu_micros(&self) -> f64 {
         self.cpu_seconds * 1e6 / self.signatures as f64
+    }
+}
+
+/// One line of the table that compares a vault's plugin with the bare calls to that vault.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The backend, such as `softhsm`.
+    pub vault: String,
+    /// The key spec.
+    pub key: String,
+    /// How many signatures were asked for at the same time.
+    pub in_flight: usize,
+    /// What signed: the bare loop, the plugin, or the programs of others.
+    pub path: String,
+    /// Signatures per second.
+    pub rate: f64,
+    /// The same as a share of the bare loop's.
+    pub of_bare: f64,
+    /// How much longer one signature takes than in the bare loop.
+    pub added: Duration,
+    /// Calls to the vault per warm signature, where they were counted.
+    pub calls: Option<f64>,
+    /// From nothing to the first signature.
+    pub cold: Option<Duration>,
+    /// Which calls, or what else is to be known.
+    pub note: String,
+}
+
+impl Row {
+    /// The heading of the columns.
+    pub const HEADING: &'static str = "backend     key       in flight  path          sign/s   of bare   added us   calls/sign   cold ms  note";
+
+    /// Compares a loop with the bare one that was measured beside it.
+    pub fn new(
+        vault: &str,
+        spec: KeySpec,
+        in_flight: usize,
+        path: &str,
+        measured: &Measured,
+        bare: &Measured,
+    ) -> Self {
+        let each = |measured: &Measured| in_flight as f64 / measured.rate();
+        Self {
+            vault: vault.to_owned(),
+            key: spec.as_str().to_owned(),
+            in_flight,
+            path: path.to_owned(),
+            rate: measured.rate(),
+            of_bare: measured.rate() / bare.rate(),
+            added: Duration::from_secs_f64((each(measured) - each(bare)).max(0.0)),
+            calls: None,
+            cold: None,
+            note: String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number =
+            |value: Option<f64>, digits| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"));
+        write!(
+            f,
+            "{:<11} {:<9} {:>9}  {:<12} {:>7.0}   {:>7.2}   {:>8.0}   {:>10}   {:>7}  {}",
+            self.vault,
+            self.key,
+            self.in_flight,
+            self.path,
+            self.rate,
+            self.of_bare,
+            self.added.as_secs_f64() * 1e6,
+            number(self.calls, 2),
+            number(self.cold.map(|cold| cold.as_secs_f64() * 1e3), 0),
+            self.note
+        )
     }
 }
 
