@@ -45,7 +45,7 @@ pub(crate) fn create(
     let _turn = device.turn(deadline)?;
     let name = device.name();
     device.read(deadline, move |connection| {
-        long_rsa_needs_firmware(connection, algorithm, &name)?;
+        firmware_allows(connection, algorithm, &name)?;
         connection.transaction(|session| is_free(session, slot, new.overwrite, &name))
     })?;
     let key = Material::read(device, management, login, deadline)?;
@@ -216,21 +216,21 @@ fn is_free(session: &Session<'_>, slot: Slot, overwrite: bool, name: &str) -> Re
     }
 }
 
-fn long_rsa_needs_firmware(
-    connection: &Connection,
-    algorithm: AlgorithmId,
-    name: &str,
-) -> Result<(), Failure> {
+/// Refuses RSA keys that the firmware does not have, or makes so that they can be broken.
+fn firmware_allows(connection: &Connection, algorithm: AlgorithmId, name: &str) -> Result<(), Failure> {
     let version = connection.version();
+    let found = (version.major, version.minor, version.patch);
     let is_long = matches!(algorithm, AlgorithmId::Rsa3072 | AlgorithmId::Rsa4096);
-    if is_long && (version.major, version.minor) < (5, 7) {
-        return Err(Error::validation(format!(
-            "firmware {version} of {name} has no RSA keys beyond 2048 bits, which came with 5.7; firmware cannot be \
-             updated"
-        ))
-        .into());
-    }
-    Ok(())
+    let why = if is_long && found < (5, 7, 0) {
+        "has no RSA keys beyond 2048 bits, which came with 5.7"
+    } else if algorithm == AlgorithmId::Rsa2048 && found < (4, 3, 5) {
+        "makes RSA keys that can be broken (CVE-2017-15361, Yubico's advisory YSA-2017-01)"
+    } else {
+        return Ok(());
+    };
+    Err(Error::validation(format!("firmware {version} of {name} {why}; firmware cannot be updated"))
+        .with_scope(Scope::Vault)
+        .into())
 }
 
 fn unproven(device: &Device, error: yubikey::Error) -> Failure {
