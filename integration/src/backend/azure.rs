@@ -411,10 +411,6 @@ impl TestVault for AzureVault {
         // A certificate is taken only for a key that was made together with a request.
         Abilities { list: true, create: true, install: false, version: true }
     }
-
-    fn vault_config(&self) -> Vec<(String, String)> {
-        vec![("vault".to_owned(), self.url())]
-    }
 }
 
 fn start_server(directory: &Path, kind: Kind, state: &Arc<Mutex<State>>) -> Result<Server> {
