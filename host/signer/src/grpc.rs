@@ -2,18 +2,20 @@
 
 mod answer;
 mod hangs;
+mod interact;
 mod process;
 mod status;
 mod vault;
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prokura_plugin::limits::GRPC_MESSAGE_BYTES_MAX;
 use prokura_plugin::{Digest, KeySpec, PluginName};
 use prokura_proto::plugin::v1 as wire;
 use prokura_proto::plugin::v1::plugin_client::PluginClient;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -21,6 +23,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::child::Program;
 use crate::error::{Error, Violation};
+use crate::interaction::Interaction;
 use crate::limits::USEFUL_LIFE;
 use crate::plugin::KeyReference;
 use crate::sign::{DigestSignature, KeyDescription};
@@ -46,6 +49,8 @@ pub(crate) struct Serving {
     /// A signature was made or refused: whatever happens later, the process can work.
     has_answered: AtomicBool,
     hangs: Hangs,
+    /// The plugin's way to the person.
+    listener: Option<JoinHandle<()>>,
     /// Why the process is of no more use, though it may still run.
     end: OnceLock<Error>,
 }
@@ -66,8 +71,17 @@ impl Serving {
             since: Instant::now(),
             has_answered: AtomicBool::new(false),
             hangs: Hangs::default(),
+            listener: None,
             end: OnceLock::new(),
         })
+    }
+
+    /// Lets the plugin ask this person. A plugin that does not take the call goes on without.
+    pub(crate) async fn introduce(&mut self, person: Arc<dyn Interaction>) {
+        match interact::open(self.client.clone(), self.plugin.clone(), person).await {
+            Ok(listener) => self.listener = Some(listener),
+            Err(error) => tracing::warn!(%error, "the plugin cannot ask anybody"),
+        }
     }
 
     pub(crate) fn set_generation(&mut self, generation: u64) {
@@ -145,6 +159,11 @@ impl Serving {
     /// Stops the process and waits for its end.
     pub(crate) async fn stop(mut self) {
         if let Some(process) = self.process.take() {
+            if let Some(listener) = self.listener.take() {
+                listener.abort();
+                // An open call would be waited for by the plugin.
+                let _ = listener.await;
+            }
             drop(self);
             process.stop().await;
         }
@@ -228,6 +247,9 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            listener.abort();
+        }
         if let (Some(process), Ok(runtime)) = (self.process.take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(process.stop());
         }

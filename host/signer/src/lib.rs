@@ -41,6 +41,7 @@ mod directory;
 mod environment;
 mod error;
 mod grpc;
+mod interaction;
 pub mod limits;
 mod plugin;
 mod retry;
@@ -54,6 +55,7 @@ mod vault;
 pub use chain::{FetchIssuer, Fetched};
 pub use directory::{Executable, Listed, Origin, PluginDirectory};
 pub use error::{Blame, Error, Hints, Stream, Violation};
+pub use interaction::{Answering, Interaction};
 pub use plugin::{KeyReference, Plugin, PluginOptions, Preference, Transport};
 pub use sign::{
     DigestSignature, KeyDescription, SignRequest, Signed, Timings, describe_key, sign, sign_described,

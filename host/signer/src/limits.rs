@@ -48,6 +48,12 @@ pub const HANGING_CALLS_OF_KEY_MAX: u32 = 2;
 pub const HANGING_CALLS_MAX: u32 = 8;
 /// How long a process may take to say anything after a call ran into its deadline: it asks nobody for that.
 pub const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a plugin may take to open the call for its questions: it asks nobody for that.
+pub const INTERACT_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a question to a person stands; then it counts as declined. Longer than anybody looks for a card.
+pub const QUESTION_DEADLINE: Duration = Duration::from_secs(300);
+/// Pause between two texts of a plugin, so that it does not fill a terminal: twenty a second can still be read over.
+pub const QUESTION_PAUSE: Duration = Duration::from_millis(50);
 /// Descriptors looked at in a child where the kernel cannot mark all at once (before Linux 5.11): the usual limit of
 /// open files, which whoever starts a host seldom raises, and a millisecond of system calls.
 pub const INHERITED_DESCRIPTORS_MAX: i32 = 1024;

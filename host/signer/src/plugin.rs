@@ -16,6 +16,7 @@ use crate::directory::Executable;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::grpc::Serving;
+use crate::interaction::Interaction;
 use crate::limits::{METADATA_DEADLINE, READY_DEADLINE, SIGN_DEADLINE};
 use crate::retry::with_retries;
 use crate::stdio;
@@ -65,10 +66,12 @@ pub struct PluginOptions {
     pub pinned_sha256: Option<PinnedSha256>,
     /// Fetches missing issuers from the URLs that certificates name; `None`: they are not fetched.
     pub fetch_issuers: Option<Arc<dyn FetchIssuer>>,
+    /// The person whom a serving plugin may ask; `None`: there is nobody.
+    pub person: Option<Arc<dyn Interaction>>,
 }
 
 impl PluginOptions {
-    /// The defaults: [`SIGN_DEADLINE`], [`Preference::Auto`], nothing pinned, nothing fetched.
+    /// The defaults: [`SIGN_DEADLINE`], [`Preference::Auto`], nothing pinned, nothing fetched, nobody to ask.
     pub const fn new(environment: Vec<(OsString, OsString)>) -> Self {
         Self {
             environment,
@@ -76,6 +79,7 @@ impl PluginOptions {
             transport: Preference::Auto,
             pinned_sha256: None,
             fetch_issuers: None,
+            person: None,
         }
     }
 }
@@ -181,13 +185,18 @@ impl Plugin {
         let (metadata, ()) = tokio::join!(asking, child::clear_stale(&program.environment));
         let metadata = metadata.map_err(|error| with_limit(error, limit))?;
         tracing::debug!(plugin = %name, version = %metadata.version, path = %program.executable.path().display(), "plugin found");
+        let person = options.person.filter(|_| metadata.has(capability::INTERACTION_1));
         Ok(Self(Arc::new(Inner {
             metadata,
             metadata_took: begun.elapsed(),
             deadline: options.deadline,
             transport: options.transport,
             // Half, so that time is left for stdio.
-            supervisor: Supervisor::new(Arc::clone(&program), READY_DEADLINE.min(options.deadline / 2)),
+            supervisor: Supervisor::new(
+                Arc::clone(&program),
+                READY_DEADLINE.min(options.deadline / 2),
+                person,
+            ),
             fallback: OnceLock::new(),
             fetch_issuers: options.fetch_issuers,
             program,

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::child::Program;
 use crate::error::Error;
 use crate::grpc::{SERVE, Serving};
+use crate::interaction::Interaction;
 use calls::KnownKeys;
 use crashes::Crashes;
 
@@ -53,6 +54,8 @@ struct Shared {
     program: Arc<Program>,
     /// How long a process may take to become ready.
     ready: Duration,
+    /// Whom the plugin may ask.
+    person: Option<Arc<dyn Interaction>>,
     state: Mutex<State>,
 }
 
@@ -72,8 +75,8 @@ struct Starting {
 }
 
 impl Supervisor {
-    pub(crate) fn new(program: Arc<Program>, ready: Duration) -> Self {
-        let shared = Arc::new(Shared { program, ready, state: Mutex::default() });
+    pub(crate) fn new(program: Arc<Program>, ready: Duration, person: Option<Arc<dyn Interaction>>) -> Self {
+        let shared = Arc::new(Shared { program, ready, person, state: Mutex::default() });
         Self { shared, known: KnownKeys::default() }
     }
 
@@ -168,6 +171,9 @@ impl Shared {
             tokio::time::sleep(pause).await;
             let error = match Serving::start(&self.program, self.ready).await {
                 Ok(mut serving) => {
+                    if let Some(person) = &self.person {
+                        serving.introduce(Arc::clone(person)).await;
+                    }
                     let mut state = self.locked();
                     state.generation += 1;
                     serving.set_generation(state.generation);
