@@ -1,6 +1,7 @@
 //! Certificates that are absent, someone else's, or where nobody finds them; and every place that holds them rightly.
 
 use anyhow::{Result, ensure};
+use prokura_integration::program::{executable, output};
 use prokura_plugin::{CertificateChain, KeySpec};
 use serde_json::{Value, json};
 
@@ -49,6 +50,7 @@ pub(crate) const FAULTS: &[Fault] = &[
             .refused(&["kv-empty/release", "it does not exist"])
     }),
     ("leaf in transit and its issuer in PKI", issuer_in_pki),
+    ("leaf and issuer in PKI", all_in_pki),
     ("installing a certificate of another key", |g| {
         g.bao.create("other", KeySpec::Ec256)?;
         let (host, key) = (g.host(&[])?, Host::key("other", &[])?);
@@ -85,6 +87,35 @@ fn issuer_in_pki(ground: &Ground) -> Result<String> {
     let issuer = listed.pointer("/data/keys/0").and_then(Value::as_str).unwrap_or_default();
     // Issuers are public: no policy is needed for them.
     ground.signing().id("halved").config("certificates", format!("transit,pki:pki/issuer/{issuer}")).works()
+}
+
+/// The vault's own CA answers a request made with the key, and keeps what it issued.
+fn all_in_pki(ground: &Ground) -> Result<String> {
+    let server = &ground.bao.server;
+    server.write("sys/mounts/ca", &json!({"type": "pki"}))?;
+    let root = json!({
+        "common_name": "vault ca", "organization": "x", "country": "US", "province": "WA", "ttl": "8000h", "key_type": "ec",
+    });
+    server.write("ca/root/generate/internal", &root)?;
+    ground.bao.create("issued", KeySpec::Ec384)?;
+    let mut command = ground.home.command(&executable("prokura")?);
+    command.env("VAULT_ADDR", server.address()).env("VAULT_TOKEN", ground.bao.token());
+    command.args([
+        "certificate",
+        "request",
+        "--plugin",
+        "vault",
+        "--id",
+        "issued",
+        "--subject",
+        "CN=x,O=x,ST=WA,C=US",
+    ]);
+    let request = output(&mut command)?.ok()?;
+    let body = json!({"csr": request, "key_usage": ["DigitalSignature"], "ext_key_usage": ["CodeSigning"], "ttl": "700h"});
+    let issued = server.write("ca/sign-verbatim", &body)?;
+    let serial = issued.pointer("/data/serial_number").and_then(Value::as_str).unwrap_or_default();
+    let sources = format!("pki:ca/cert/{serial},pki:ca/issuer/default");
+    ground.signing().id("issued").config("certificates", sources).works()
 }
 
 fn install(host: &Host, key: &prokura_signer::KeyReference, pem: &str) -> Result<()> {

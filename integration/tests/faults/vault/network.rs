@@ -1,12 +1,15 @@
 //! The way to the vault: addresses, TLS, stalls, resets, cut answers, bursts of 429 and 5xx, a sealed server.
 
+use std::io::Write as _;
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use prokura_integration::backend::fault_proxy::Fault as Broken;
 use prokura_integration::backend::openbao::SIGN_POLICY;
 use prokura_integration::backend::openbao::server::Server;
+use prokura_integration::program::executable;
 use serde_json::json;
 
 use super::Fault;
@@ -112,6 +115,7 @@ pub(crate) const FAULTS: &[Fault] = &[
             "its own log says why",
         ])
     }),
+    ("500, a reset and a 429 under a host that repeats nothing", alone),
     ("412 of a node that lags behind", |g| {
         broken(g, SIGN, 1, Broken::status(412, "required index state not present"))?.works()
     }),
@@ -159,6 +163,26 @@ fn throttled(seconds: &str) -> Broken {
 
 fn redirect(location: &str) -> Broken {
     Broken::Answer { status: 307, headers: vec![format!("Location: {location}")], body: String::new() }
+}
+
+/// As `notation` runs it: contract 1.0, one process, and whatever it says is final.
+fn alone(ground: &Ground) -> Result<String> {
+    let proxy = ground.proxy()?;
+    for fault in [Broken::status(500, "internal error"), Broken::Reset, throttled("0")] {
+        proxy.inject(SIGN, 1, fault);
+    }
+    let mut command = ground.home.command(&executable("notation-vault")?);
+    command.env("VAULT_ADDR", proxy.url()).env("VAULT_TOKEN", ground.bao.token()).arg("generate-signature");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let request = json!({
+        "contractVersion": "1.0", "keyId": KEY, "keySpec": "EC-256", "hashAlgorithm": "SHA-256", "payload": "eA==",
+    });
+    child.stdin.take().context("stdin is a pipe")?.write_all(request.to_string().as_bytes())?;
+    let done = child.wait_with_output()?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let asked = proxy.take_seen().iter().filter(|call| call.contains(SIGN)).count();
+    ensure!(asked == 4, "asked {asked} times, expected 4");
+    Ok("nobody notices: signed at the fourth attempt".to_owned())
 }
 
 /// The server's own quota on a mount of its own, with the header that tells when to come back.
