@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Arguments;
+use prokura_integration::backend::card::Filled;
 use prokura_integration::backend::openbao::program::bao;
 use prokura_integration::backend::openbao::server::Server;
 use prokura_integration::program::{executable, output, system, workspace};
@@ -22,6 +23,7 @@ fn main() -> Result<ExitCode> {
         ("the_pkcs11_page_makes_a_token_and_signs", pkcs11_page),
         ("the_softkey_page_makes_a_key_and_signs", softkey_page),
         ("the_vault_page_makes_a_key_and_a_role_and_signs", vault_page),
+        ("the_yubikey_page_makes_a_key_and_signs", yubikey_page),
         ("the_readme_names_two_commands_that_exist", two_commands),
     ]
     .map(|(name, test)| {
@@ -123,6 +125,38 @@ fn vault_page(world: &World) -> Result<()> {
         ],
     )?;
     let said = shell(world, &world.home.path().join("vault-page"), &script)?;
+    ensure!(said.contains("CN=Release signing,O=Example,ST=WA,C=US"), "{said}");
+    ensure!(said.contains(&format!("Successfully signed {reference}")), "{said}");
+    Ok(())
+}
+
+/// Everything indented below "Walk through it", with a virtual card behind a pcscd of its own.
+fn yubikey_page(world: &World) -> Result<()> {
+    system("openssl", "apt-get install openssl")?;
+    let cards = world.home.path().join("yubikey-cards");
+    std::fs::create_dir(&cards)?;
+    let cards = Filled::start(&cards)?;
+    world.home.install("yubikey", &executable("notation-yubikey")?)?;
+    let reference = world.image()?.push(world.registry(true)?, "pages/yubikey")?;
+    let text = std::fs::read_to_string(workspace().join("plugins/yubikey/README.md"))?;
+    let section = after(&text, "## Walk through it")?;
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let (name, socket) = cards.reader.daemon.environment();
+    let script = substituted(
+        &commands.join("\n"),
+        &[
+            (
+                "apt-get install pcscd libccid libpcsclite1 openssl",
+                &format!("export {name}={}", Path::new(&socket).display()),
+            ),
+            // The virtual card has keys in the usual slots.
+            ("slot=9c", "slot=90"),
+            ("$PWD/pin", &cards.pin_file.display().to_string()),
+            ("prokura key add release", "prokura key add yubikey-page"),
+            ("--key release REFERENCE", &format!("--key yubikey-page {reference}")),
+        ],
+    )?;
+    let said = shell(world, &world.home.path().join("yubikey-page"), &script)?;
     ensure!(said.contains("CN=Release signing,O=Example,ST=WA,C=US"), "{said}");
     ensure!(said.contains(&format!("Successfully signed {reference}")), "{said}");
     Ok(())
