@@ -92,15 +92,17 @@ impl TokenKey {
     fn sign(&self, inside: &Inside<'_>, input: &[u8]) -> Result<Vec<u8>, Refusal> {
         let spec = self.public_key.spec();
         let handle = self.handle(inside)?;
-        let doing = || format!("sign with key {}", described(&self.object));
         let mechanism = self.scheme.mechanism(spec.hash_algorithm());
-        let begun = inside.session.sign_init(&mechanism, handle);
-        begun.map_err(|e| Refusal::of(doing())(e))?;
-        if self.always_authenticate {
-            inside.confirm()?;
-        }
-        let signature = inside.token().module().raw().sign(inside.session, input, spec.signature_len());
-        signature.map_err(|e| Refusal::of(doing())(e))
+        let confirm: &dyn Fn() -> Result<(), Refusal> = &|| inside.confirm();
+        let confirm = self.always_authenticate.then_some(confirm);
+        let module = inside.token().module();
+        let signed = module.sign(inside.session, (&mechanism, handle), input, spec.signature_len(), confirm);
+        signed.map_err(|refusal| match refusal {
+            Refusal::Token { error, .. } => {
+                Refusal::Token { doing: format!("sign with key {}", described(&self.object)), error }
+            }
+            found => found,
+        })
     }
 }
 

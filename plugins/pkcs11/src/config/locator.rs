@@ -20,7 +20,7 @@ pub struct Locator {
     pub object: ObjectFilter,
     /// Where the PIN is.
     pub pin: PinSource,
-    /// Where the PIN is, in the words of the key id.
+    /// Where the PIN is, in the words of key id or config.
     pub pin_source: Option<String>,
     /// Time limits and pool size.
     pub settings: Settings,
@@ -60,8 +60,8 @@ impl Locator {
     fn new(mut uri: Uri, request: &VaultRequest) -> Result<Self, Error> {
         take_token_config(&mut uri.token, request)?;
         let modules = modules(&uri, request)?;
-        let pin_source = uri.pin_source.clone();
-        let pin = pin(uri.pin_source, request)?;
+        let pin_source = agreed(PIN_SOURCE, uri.pin_source, text(request, PIN_SOURCE))?;
+        let pin = pin(pin_source.as_deref(), request)?;
         let settings = Settings::from_request(request)?;
         Ok(Self { modules, token: uri.token, object: uri.object, pin, pin_source, settings })
     }
@@ -133,12 +133,12 @@ fn modules(uri: &Uri, request: &VaultRequest) -> Result<ModuleChoice, Error> {
     }
 }
 
-fn pin(in_uri: Option<String>, request: &VaultRequest) -> Result<PinSource, Error> {
-    match (agreed(PIN_SOURCE, in_uri, text(request, PIN_SOURCE))?, request.config_optional(PIN)) {
+fn pin(source: Option<&str>, request: &VaultRequest) -> Result<PinSource, Error> {
+    match (source, request.config_optional(PIN)) {
         (Some(_), Some(_)) => {
             Err(Error::validation(format!("both {PIN_SOURCE} and {PIN} are given; remove {PIN}")))
         }
-        (Some(source), None) => Ok(PinSource::parse(&source)?),
+        (Some(source), None) => Ok(PinSource::parse(source)?),
         (None, Some(plain)) => Ok(PinSource::configured(plain)?),
         (None, None) => Ok(PinSource::Default),
     }

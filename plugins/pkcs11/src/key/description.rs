@@ -16,12 +16,12 @@ use crate::vault::token_info::Identity;
 const QUERY: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
 
-/// How a key id leads to the token: which library, and where the PIN is if the key id says so.
+/// How a key id leads to the token: which library, and where the PIN is if that was said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// `module-path` or `module-name`, and its value.
     pub module: (&'static str, String),
-    /// `pin-source` of the key id.
+    /// `pin-source` of key id or config.
     pub pin_source: Option<String>,
     /// The slot, if another token says the same of itself.
     pub slot_id: Option<u64>,

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use cryptoki::context::{Info, Pkcs11};
 use cryptoki::error::{Error as CryptokiError, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
 use cryptoki::slot::{Slot, SlotInfo};
 use prokura_plugin::Error;
 
@@ -15,7 +18,7 @@ use super::raw::{self, Raw};
 use super::token_info::{Identity, TokenInfo};
 use crate::config::modules::ModuleSpec;
 use crate::config::uri::TokenFilter;
-use crate::error::{Failure, Recovery, failure, refused};
+use crate::error::{Failure, Recovery, Refusal, failure, refused};
 use crate::limits::{REINITIALISE_FAILURES_MAX, REINITIALISE_SECONDS_MIN, SLOTS_MAX};
 
 /// A loaded library. Finalised when dropped: by then no session with it is left.
@@ -124,11 +127,6 @@ impl Module {
         &self.context
     }
 
-    /// The library's functions that `cryptoki` does not offer.
-    pub const fn raw(&self) -> &Raw {
-        &self.raw
-    }
-
     /// File name of the library.
     pub fn path(&self) -> &Path {
         &self.path
@@ -199,7 +197,41 @@ impl Module {
     /// # Errors
     /// The module's refusal.
     pub fn token_info(&self, slot: Slot) -> Result<TokenInfo, CryptokiError> {
-        self.raw.token_info(slot).map(|info| TokenInfo::from(&info))
+        if self.raw.is_shared() {
+            return self.raw.token_info(slot).map(|info| TokenInfo::from(&info));
+        }
+        self.context.get_token_info(slot).map(|info| TokenInfo::from(&info))
+    }
+
+    /// Signs with a key; `confirm` is called in between for a key that takes a login for each signature. `room` is the
+    /// longest signature expected, in bytes.
+    ///
+    /// One call of C_Sign where that can be had. Otherwise two, the first of which asks for the length; or, with a login
+    /// in between, C_SignUpdate and C_SignFinal.
+    ///
+    /// # Errors
+    /// The token's refusal, or that of `confirm`.
+    pub fn sign(
+        &self,
+        session: &Session,
+        (mechanism, key): (&Mechanism<'_>, ObjectHandle),
+        input: &[u8],
+        room: usize,
+        confirm: Option<&dyn Fn() -> Result<(), Refusal>>,
+    ) -> Result<Vec<u8>, Refusal> {
+        let refused = |error| Refusal::of("sign")(error);
+        if !self.raw.is_shared() && confirm.is_none() {
+            return session.sign(mechanism, key, input).map_err(refused);
+        }
+        session.sign_init(mechanism, key).map_err(refused)?;
+        if let Some(confirm) = confirm {
+            confirm()?;
+        }
+        if self.raw.is_shared() {
+            return self.raw.sign(session, input, room).map_err(refused);
+        }
+        session.sign_update(input).map_err(refused)?;
+        session.sign_final().map_err(refused)
     }
 
     /// Initialised tokens, and a line for each that could not be read.

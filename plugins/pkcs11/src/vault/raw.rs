@@ -24,7 +24,9 @@ use cryptoki_sys::{
 
 /// The functions of a library beside those of `cryptoki`. It is the same library: loading it again counts only.
 pub struct Raw {
-    functions: CK_FUNCTION_LIST,
+    /// None if each caller is given functions of its own, with a state of their own behind them, as p11-kit's client
+    /// gives them: those of `cryptoki` alone are initialised then.
+    functions: Option<CK_FUNCTION_LIST>,
     /// Keeps the functions in memory.
     _library: cryptoki_sys::Pkcs11,
 }
@@ -37,14 +39,21 @@ impl Raw {
     pub fn of(path: &Path) -> Result<Self, CryptokiError> {
         // SAFETY: the library is loaded already, so that its initialisers do not run again.
         let library = unsafe { cryptoki_sys::Pkcs11::new(path) }.map_err(CryptokiError::LibraryLoading)?;
-        let list = match interface(&library) {
-            Some(list) => list,
-            None => function_list(&library)?,
-        };
+        let list = || interface(&library).map_or_else(|| function_list(&library), Ok);
+        let (list, again) = (list()?, list()?);
         // SAFETY: the library answered CKR_OK with this pointer. Function lists of all versions begin with that of
         // 2.40 (PKCS#11 v3.1 section 3.6), and are static (section 5.4.4).
-        let functions = unsafe { list.read() };
+        let functions = (list == again).then(|| unsafe { list.read() });
         Ok(Self { functions, _library: library })
+    }
+
+    /// Whether the functions are the very ones `cryptoki` calls.
+    pub const fn is_shared(&self) -> bool {
+        self.functions.is_some()
+    }
+
+    fn functions(&self) -> Result<&CK_FUNCTION_LIST, CryptokiError> {
+        self.functions.as_ref().ok_or(CryptokiError::NullFunctionPointer)
     }
 
     /// Signs in one call, after `C_SignInit` in the same session. `room` is the longest signature expected, in bytes.
@@ -52,7 +61,7 @@ impl Raw {
     /// # Errors
     /// The token's refusal; `CKR_BUFFER_TOO_SMALL` for a longer signature.
     pub fn sign(&self, session: &Session, data: &[u8], room: usize) -> Result<Vec<u8>, CryptokiError> {
-        let sign = self.functions.C_Sign.ok_or(CryptokiError::NullFunctionPointer)?;
+        let sign = self.functions()?.C_Sign.ok_or(CryptokiError::NullFunctionPointer)?;
         let mut signature = vec![0; room];
         let mut written = length(room);
         // SAFETY: both buffers live through the call and have the lengths that are given. C_Sign does not write to
@@ -72,7 +81,7 @@ impl Raw {
     /// # Errors
     /// The module's refusal.
     pub fn token_info(&self, slot: Slot) -> Result<CK_TOKEN_INFO, CryptokiError> {
-        let token_info = self.functions.C_GetTokenInfo.ok_or(CryptokiError::NullFunctionPointer)?;
+        let token_info = self.functions()?.C_GetTokenInfo.ok_or(CryptokiError::NullFunctionPointer)?;
         let mut info = CK_TOKEN_INFO::default();
         // SAFETY: the structure lives through the call and consists of integers and byte arrays only.
         let code = unsafe { token_info(CK_SLOT_ID::from(slot), &raw mut info) };

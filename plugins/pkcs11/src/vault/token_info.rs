@@ -1,9 +1,10 @@
 //! What a token says of itself (`CK_TOKEN_INFO`), as far as this plugin needs it, and never more strictly than needed.
 
+use cryptoki::slot::{self, Limit};
 use cryptoki_sys::{
     CK_EFFECTIVELY_INFINITE, CK_TOKEN_INFO, CK_ULONG, CK_UNAVAILABLE_INFORMATION, CKF_LOGIN_REQUIRED,
     CKF_PROTECTED_AUTHENTICATION_PATH, CKF_TOKEN_INITIALIZED, CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY,
-    CKF_USER_PIN_LOCKED, CKF_USER_PIN_TO_BE_CHANGED, CKF_WRITE_PROTECTED,
+    CKF_USER_PIN_LOCKED, CKF_WRITE_PROTECTED,
 };
 
 /// What tells one token from another.
@@ -26,8 +27,6 @@ pub struct TokenInfo {
     pub identity: Identity,
     /// Most sessions one application may have open; `None` if the token does not say or has no limit.
     pub sessions_max: Option<usize>,
-    /// Sessions this application has open; `None` if the token does not say.
-    pub sessions: Option<usize>,
     /// Shortest and longest PIN, in bytes.
     pub pin_bytes: (usize, usize),
     flags: CK_ULONG,
@@ -68,10 +67,35 @@ impl TokenInfo {
     pub const fn is_pin_locked(&self) -> bool {
         self.flags & CKF_USER_PIN_LOCKED != 0
     }
+}
 
-    /// Whether the PIN is a default one that must be changed before anything else.
-    pub const fn must_change_pin(&self) -> bool {
-        self.flags & CKF_USER_PIN_TO_BE_CHANGED != 0
+impl From<&slot::TokenInfo> for TokenInfo {
+    /// For a library whose token infos cannot be had as they are.
+    fn from(info: &slot::TokenInfo) -> Self {
+        let limit = |limit| match limit {
+            Limit::Max(most) => usize::try_from(most).ok(),
+            Limit::Unavailable | Limit::Infinite => None,
+        };
+        let flags = [
+            (info.token_initialized(), CKF_TOKEN_INITIALIZED),
+            (info.login_required(), CKF_LOGIN_REQUIRED),
+            (info.protected_authentication_path(), CKF_PROTECTED_AUTHENTICATION_PATH),
+            (info.write_protected(), CKF_WRITE_PROTECTED),
+            (info.user_pin_count_low(), CKF_USER_PIN_COUNT_LOW),
+            (info.user_pin_final_try(), CKF_USER_PIN_FINAL_TRY),
+            (info.user_pin_locked(), CKF_USER_PIN_LOCKED),
+        ];
+        Self {
+            identity: Identity {
+                label: info.label().to_owned(),
+                serial: info.serial_number().to_owned(),
+                manufacturer: info.manufacturer_id().to_owned(),
+                model: info.model().to_owned(),
+            },
+            sessions_max: limit(info.max_session_count()),
+            pin_bytes: (info.min_pin_length(), info.max_pin_length()),
+            flags: flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag),
+        }
     }
 }
 
@@ -88,7 +112,6 @@ impl From<&CK_TOKEN_INFO> for TokenInfo {
             },
             sessions_max: known(info.ulMaxSessionCount)
                 .filter(|_| info.ulMaxSessionCount != CK_EFFECTIVELY_INFINITE),
-            sessions: known(info.ulSessionCount),
             pin_bytes: (number(info.ulMinPinLen), number(info.ulMaxPinLen)),
             flags: info.flags,
         }
