@@ -24,6 +24,7 @@ fn main() -> Result<ExitCode> {
         ("the_softkey_page_makes_a_key_and_signs", softkey_page),
         ("the_vault_page_makes_a_key_and_a_role_and_signs", vault_page),
         ("the_yubikey_page_makes_a_key_and_signs", yubikey_page),
+        ("the_azure_keyvault_page_signs_before_a_stand_in", azure_page),
         ("the_readme_names_two_commands_that_exist", two_commands),
     ]
     .map(|(name, test)| {
@@ -95,6 +96,26 @@ fn softkey_page(world: &World) -> Result<()> {
         format!("{}\nprokura sign --oci-layout --key demo {}:v1\n", commands.join("\n"), layout.display());
     let said = shell(world, &world.home.path().join("softkey-page"), &script)?;
     ensure!(said.contains("Successfully signed"), "{said}");
+    Ok(())
+}
+
+/// Everything indented below "Walk through it without Azure" but the build.
+fn azure_page(world: &World) -> Result<()> {
+    let text = std::fs::read_to_string(workspace().join("plugins/azure-keyvault/README.md"))?;
+    let section = after(&text, "## Walk through it without Azure")?;
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let plugin = executable("notation-azure-keyvault")?.display().to_string();
+    let script = substituted(
+        &commands.join("\n"),
+        &[
+            ("cargo build --bin prokura --bin notation-azure-keyvault --bin fake-key-vault", ":"),
+            ("PATH=$PWD/target/debug:$PATH ", ""),
+            ("target/debug/notation-azure-keyvault", &plugin),
+        ],
+    )?;
+    let said = shell(world, &world.home.path().join("azure-page"), &script)?;
+    ensure!(said.contains("Successfully signed release.txt"), "{said}");
+    ensure!(said.contains("Successfully verified signature for release.txt"), "{said}");
     Ok(())
 }
 
