@@ -391,12 +391,9 @@ impl TestVault for AzureVault {
 
     fn key(&self, spec: KeySpec) -> TestKey {
         let bundle = if self.kind == Kind::ManagedHsm { self.all_certificates() } else { self.bundle() };
-        let config = vec![("ca_certs".to_owned(), bundle.display().to_string())];
+        let bundle = ("ca_certs".to_owned(), bundle.display().to_string());
+        let config = vec![bundle, ("vault".to_owned(), self.url())];
         TestKey { id: format!("{}/keys/{}", self.url(), crate::key::id(spec)), config }
-    }
-
-    fn vault_config(&self) -> Vec<(String, String)> {
-        vec![("vault".to_owned(), self.url())]
     }
 
     fn environment(&self) -> Vec<(&'static str, OsString)> {
