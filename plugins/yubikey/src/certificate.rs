@@ -9,7 +9,7 @@ use yubikey::{PinPolicy, TouchPolicy};
 
 use crate::limits::{SHOWN_CHARS_MAX, SLOT_CERTIFICATE_BYTES_MAX};
 use crate::slot::Slot;
-use crate::vault::piv::policies;
+use crate::vault::metadata::policies;
 use crate::vault::tlv;
 
 /// Policies of the attested key, as two bytes (Yubico, "PIV attestation").

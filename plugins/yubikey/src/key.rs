@@ -21,7 +21,8 @@ use crate::slot::Slot;
 use crate::vault::connection::{Connection, Session};
 use crate::vault::device::{Device, Prompt};
 use crate::vault::login::{HeldPin, Login, verify};
-use crate::vault::piv::{self, Tries};
+use crate::vault::metadata;
+use crate::vault::piv::Tries;
 use content::Content;
 
 /// The PIN was not verified, or nobody touched the device.
@@ -36,6 +37,8 @@ pub(crate) struct Key {
     algorithm: AlgorithmId,
     login: Login,
     content: Content,
+    /// Whether to ask for the attestation: it takes a signature by the device, which a process for one signature spares.
+    attests: bool,
     attestation: OnceLock<Vec<Vec<u8>>>,
 }
 
@@ -55,14 +58,15 @@ impl Key {
         device: Arc<Device>,
         slot: Slot,
         login: Login,
+        attests: bool,
         deadline: Deadline,
     ) -> Result<Self, Error> {
         let content = content::read(&device, slot, deadline)?.required(&device, slot)?;
         let spec = content.public.spec();
-        let algorithm = piv::algorithm(spec).ok_or_else(|| {
+        let algorithm = metadata::algorithm(spec).ok_or_else(|| {
             Error::validation(format!("no YubiKey signs with {spec} keys, slot {slot} says it does"))
         })?;
-        Ok(Self { device, slot, algorithm, login, content, attestation: OnceLock::new() })
+        Ok(Self { device, slot, algorithm, login, content, attests, attestation: OnceLock::new() })
     }
 
     fn pin_policy(&self) -> PinPolicy {
@@ -135,6 +139,9 @@ impl SigningKey for Key {
             .with_scope(Scope::Key)
             .retryable(true));
         }
+        if self.attests && self.content.generated != Some(false) {
+            self.attestation.get_or_init(|| content::attestation(&self.device, self.slot));
+        }
         found.chain(&self.device, self.slot)
     }
 
@@ -157,12 +164,10 @@ impl SigningKey for Key {
         }
     }
 
+    /// Does not ask the device: the SDK calls it before each signature. The attestation was read with the certificate.
     fn details(&self) -> KeyDetails {
-        let attestation = self.attestation.get_or_init(|| {
-            let generated = self.content.generated != Some(false);
-            if generated { content::attestation(&self.device, self.slot) } else { Vec::new() }
-        });
-        KeyDetails { attestation: attestation.clone(), ..self.content.details(&self.device, self.slot) }
+        let attestation = self.attestation.get().cloned().unwrap_or_default();
+        KeyDetails { attestation, ..self.content.details(&self.device, self.slot) }
     }
 }
 

@@ -37,12 +37,16 @@ To make keys and to store certificates:
 const DEFAULTS: Defaults =
     Defaults { variable: "PROKURA_PLUGIN_YUBIKEY_PIN", credential: "notation-yubikey.pin" };
 
-#[expect(clippy::disallowed_methods, reason = "a binary reads the environment and passes it down")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a binary reads arguments and environment and passes them down"
+)]
 fn main() -> ExitCode {
     let metadata = prokura_plugin::metadata!("yubikey", "Signs with keys on YubiKeys (PIV)");
     // No source of this plugin's warns: a PIN in the plugin config is refused.
     let surroundings = Surroundings::new(DEFAULTS, |name| std::env::var_os(name), |_| ());
-    let vault = Arc::new(Vault::new(surroundings));
+    let long_lived = std::env::args_os().nth(1).is_some_and(|command| command == "serve");
+    let vault = Arc::new(Vault::new(surroundings, long_lived));
     let [opening, listing, making, installing] = std::array::from_fn(|_| Arc::clone(&vault));
     let list = move |request: &VaultRequest, found: &mut dyn FnMut(Listed) -> ControlFlow<()>| {
         listing.list_keys(request, found)

@@ -1,10 +1,12 @@
 //! The YubiKeys of this machine: found by serial number, each kept with its connection; keys listed, made, certified.
 
 pub(crate) mod apdu;
+mod borrowed;
 pub(crate) mod connection;
 pub(crate) mod device;
 pub(crate) mod login;
 mod manage;
+pub(crate) mod metadata;
 pub(crate) mod piv;
 mod queue;
 mod reader;
@@ -33,6 +35,8 @@ use reader::{Survey, survey_patiently};
 /// All devices this process has met.
 pub(crate) struct Vault {
     surroundings: Arc<Surroundings>,
+    /// This process serves many requests.
+    long_lived: bool,
     devices: Mutex<BTreeMap<u32, Arc<Device>>>,
     /// The device that requests without a serial number got: a process never goes on with another one.
     only: Mutex<Option<u32>>,
@@ -40,8 +44,9 @@ pub(crate) struct Vault {
 
 impl Vault {
     /// A vault of which nothing is known yet.
-    pub(crate) fn new(surroundings: Surroundings) -> Self {
-        Self { surroundings: Arc::new(surroundings), devices: Mutex::default(), only: Mutex::default() }
+    pub(crate) fn new(surroundings: Surroundings, long_lived: bool) -> Self {
+        let surroundings = Arc::new(surroundings);
+        Self { surroundings, long_lived, devices: Mutex::default(), only: Mutex::default() }
     }
 
     /// Finds the key that a request names.
@@ -53,7 +58,7 @@ impl Vault {
         let name = KeyName::parse(request.key_id().as_str(), &lookup)?;
         let login = self.login(request.vault())?;
         let device = self.device(name.serial, request.deadline())?;
-        Ok(Box::new(Key::open(device, name.slot, login, request.deadline())?))
+        Ok(Box::new(Key::open(device, name.slot, login, self.long_lived, request.deadline())?))
     }
 
     /// Lists the keys of all devices, or of the one the config names.

@@ -13,7 +13,8 @@ use crate::error::Failure;
 use crate::slot::{ATTESTATION_OBJECT, Slot};
 use crate::vault::connection::Session;
 use crate::vault::device::Device;
-use crate::vault::piv::{Found, Metadata};
+use crate::vault::metadata::Metadata;
+use crate::vault::piv::Found;
 
 /// A key that signs for Notary, and what is known of it.
 pub(crate) struct Content {

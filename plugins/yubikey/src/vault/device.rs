@@ -5,17 +5,18 @@
 //! connection to come back.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prokura_plugin::{Deadline, Error, Pin, Scope};
 
+use super::borrowed::{Borrowed, Event, Taken};
 use super::connection::Connection;
 use super::queue::{Queue, Turn};
 use super::reader::survey_patiently;
 use crate::error::{Failure, HOLDERS};
-use crate::limits::{ANSWER_MARGIN, CALL_MAX, RETURN_WAIT, SETTLE};
+use crate::limits::{ANSWER_MARGIN, CALL_MAX, RETURN_WAIT};
 
 /// A device that was found once in this process.
 pub(crate) struct Device {
@@ -36,9 +37,6 @@ enum Place {
     Nowhere(Instant),
 }
 
-/// What is done over a connection. The second parameter says that the card may wait for a touch from now on.
-type Commands<'a, T> = dyn FnMut(&mut Connection, &dyn Fn()) -> Result<T, Failure> + 'a;
-
 /// When and how a person is told to touch the device.
 pub(crate) struct Prompt<'a, G> {
     /// How long the card may be silent before the person is told; `None`: the card waits for nobody.
@@ -49,21 +47,6 @@ pub(crate) struct Prompt<'a, G> {
 
 /// For calls during which the card waits for nobody.
 pub(crate) const NOBODY: Prompt<'static, ()> = Prompt { patience: None, show: &|| () };
-
-/// The connection on its way back to its device; lost if the thread ends by a panic.
-struct Borrowed {
-    device: Arc<Device>,
-    taken: Taken,
-    /// The last attempt may have sent something to the card.
-    begun: bool,
-}
-
-/// What a call has got hold of.
-enum Taken {
-    Connection(Connection),
-    /// None; the device is looked for from this moment on.
-    Lost(Instant),
-}
 
 impl Device {
     /// A device and the connection by which it was found.
@@ -223,8 +206,17 @@ impl Device {
         }
     }
 
+    /// Takes back what a call had.
+    pub(super) fn give_back(&self, taken: Taken) {
+        *self.place() = match taken {
+            Taken::Connection(connection) => Place::Here(connection),
+            Taken::Lost(from) => Place::Nowhere(from),
+        };
+        self.came_back.notify_all();
+    }
+
     /// Finds the device again: it may have been unplugged, or pcscd restarted.
-    fn find_again(&self, until: Instant) -> Result<Connection, Failure> {
+    pub(super) fn find_again(&self, until: Instant) -> Result<Connection, Failure> {
         let survey = survey_patiently(Some(self.serial), &BTreeMap::new(), until, RETURN_WAIT)?;
         let others = survey.serials();
         let unreachable = survey.unreachable;
@@ -235,74 +227,6 @@ impl Device {
             (None, None) => Err(Failure::Final(absent(self.serial, &others))),
         }
     }
-}
-
-impl Borrowed {
-    fn run<T>(
-        mut self,
-        until: Instant,
-        repeat: bool,
-        commands: &mut Commands<'_, T>,
-        events: &Sender<Event<T>>,
-    ) {
-        let mut result = self.attempt(until, commands, events);
-        let was_lost = result.as_ref().is_err_and(Failure::is_lost_connection);
-        // Before anything was sent, nobody can have typed or touched for it.
-        if was_lost && (repeat || !self.begun) && Instant::now() < until {
-            result = self.attempt(until, commands, events);
-        }
-        drop(self);
-        // Nobody may be waiting any more.
-        let _ = events.send(Event::Done(result));
-    }
-
-    fn attempt<T>(
-        &mut self,
-        until: Instant,
-        commands: &mut Commands<'_, T>,
-        events: &Sender<Event<T>>,
-    ) -> Result<T, Failure> {
-        let touch = || drop(events.send(Event::Touch));
-        let connection = self.connected(until)?;
-        connection.begun = false;
-        let result = commands(connection, &touch);
-        let begun = connection.begun;
-        if result.as_ref().is_err_and(Failure::is_lost_connection) {
-            let settling = if begun { SETTLE } else { Duration::ZERO };
-            self.taken = Taken::Lost(Instant::now() + settling);
-        }
-        self.begun = begun;
-        result
-    }
-
-    fn connected(&mut self, until: Instant) -> Result<&mut Connection, Failure> {
-        self.begun = false;
-        if let Taken::Lost(from) = self.taken {
-            std::thread::sleep(left(until.min(from)));
-            self.taken = Taken::Connection(self.device.find_again(until)?);
-        }
-        match &mut self.taken {
-            Taken::Connection(connection) => Ok(connection),
-            Taken::Lost(_) => Err(Error::internal("the connection was lost").into()),
-        }
-    }
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        let taken = std::mem::replace(&mut self.taken, Taken::Lost(Instant::now()));
-        *self.device.place() = match taken {
-            Taken::Connection(connection) => Place::Here(connection),
-            Taken::Lost(from) => Place::Nowhere(from),
-        };
-        self.device.came_back.notify_all();
-    }
-}
-
-enum Event<T> {
-    /// From now on the card may wait for a touch.
-    Touch,
-    Done(Result<T, Failure>),
 }
 
 /// The error for a device that is not connected.
@@ -326,6 +250,6 @@ pub(crate) fn until(deadline: Deadline) -> Instant {
     Instant::now() + left.saturating_sub(ANSWER_MARGIN)
 }
 
-fn left(until: Instant) -> Duration {
+pub(super) fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())
 }

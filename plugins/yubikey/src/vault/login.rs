@@ -48,8 +48,8 @@ impl Login {
         if device.refused_pin().as_ref().is_some_and(|refused| refused.is_same(&pin)) {
             let (name, origin) = (device.name(), pin.origin());
             return Err(Error::access_denied(format!(
-                "{name} refused the PIN {origin} before, and it is still the same: it is not sent again; correct it \
-                 there"
+                "{name} refused the PIN {origin} before, and it is still the same: it is not sent again by this process; \
+                 correct it there"
             ))
             .with_scope(Scope::Request));
         }
