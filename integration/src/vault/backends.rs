@@ -36,6 +36,7 @@ const TOKEN: Abilities = Abilities { list: true, create: true, install: true, ve
 const KMS: Abilities = Abilities { list: true, create: true, install: false, version: true };
 /// Key Vault takes a certificate only for a key that it made together with a request: see `tests/azure`.
 const KEY_VAULT: Abilities = Abilities { list: true, create: true, install: false, version: true };
+const TRANSIT: Abilities = Abilities { list: true, create: true, install: true, version: true };
 
 /// Every backend.
 pub const BACKENDS: &[Backend] = &[
@@ -92,7 +93,7 @@ pub const BACKENDS: &[Backend] = &[
     Backend {
         name: "vault/openbao",
         specs: SIX,
-        abilities: KEY_VAULT,
+        abilities: TRANSIT,
         start: |_| Ok(Box::new(OpenBao::start()?)),
     },
 ];
