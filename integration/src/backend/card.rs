@@ -196,6 +196,11 @@ impl VirtualCard {
         Ok(())
     }
 
+    /// Stores a data object, as another program would.
+    pub fn store_object(&self, tag: u32, value: Vec<u8>) {
+        self.change(|card| card.put_object(tag, value));
+    }
+
     /// Gives the card another PIN and all its tries.
     pub fn set_pin(&self, pin: &str) {
         self.change(|card| card.put_pin(pin));

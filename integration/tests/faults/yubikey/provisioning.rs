@@ -16,6 +16,7 @@ pub(super) const FAULTS: &[Fault] = &[
     ("keys_are_listed", "keys of all devices asked for, without a PIN", listed),
     ("key_made_and_certified", "a new key, its certificate installed", made),
     ("management_key_not_assumed", "no management key configured", not_assumed),
+    ("protected_management_key", "management key kept in the device, under the PIN", protected),
     ("wrong_management_key", "another management key than the device's", wrong_key),
     ("occupied_slot", "key made in an occupied slot", occupied),
     ("long_rsa_on_old_firmware", "RSA-4096 on firmware 5.4", long_rsa),
@@ -82,6 +83,18 @@ fn made(scene: &mut Scene) -> Result<String> {
 fn not_assumed(scene: &mut Scene) -> Result<String> {
     let key = scene.bare(0x90, KeySpec::Ec256);
     refused(scene.serve()?.create(&key), "VALIDATION_ERROR", &["management-key-source", "default"])
+}
+
+fn protected(scene: &mut Scene) -> Result<String> {
+    let served = scene.serve()?;
+    let key = Key { id: scene.bare(0x90, KeySpec::Ec256).id, ..scene.always() };
+    let key = key.with("management-key-source", "protected");
+    let said = refused(served.create(&key), "ACCESS_DENIED", &["no management key is kept in it"])?;
+    // As ykman does with --protect: 88 { 89 key } in the printed information object.
+    let protected = [&[0x88, 26, 0x89, 24][..], &[1, 2, 3, 4, 5, 6, 7, 8].repeat(3)].concat();
+    scene.card().store_object(0x5F_C109, protected);
+    served.create(&key).map_err(|e| anyhow::anyhow!("{}", e.message))?;
+    Ok(format!("{said}; once it is kept there, it is used"))
 }
 
 fn wrong_key(scene: &mut Scene) -> Result<String> {
