@@ -20,7 +20,7 @@ use crate::program::{Missing, executable, run, system};
 use crate::served::{Served, reference};
 use crate::vault::{TestKey, TestVault};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 const IN_FLIGHT: [usize; 3] = [1, 4, 16];
 const SPECS: [KeySpec; 2] = [KeySpec::Ec256, KeySpec::Rsa2048];
 const MESSAGE: &[u8] = b"bench";
@@ -99,7 +99,7 @@ fn serve(home: &Home, vault: &dyn TestVault) -> Result<Served> {
 }
 
 /// SignDigest, and each signature verified here.
-fn plugin(
+pub(super) fn plugin(
     home: &Home,
     vault: &dyn TestVault,
     spec: KeySpec,
@@ -138,7 +138,7 @@ fn plugin(
     Ok(measured)
 }
 
-async fn sign_and_verify(plugin: &Plugin, key: &KeyReference, spec: KeySpec) -> Result<()> {
+pub(super) async fn sign_and_verify(plugin: &Plugin, key: &KeyReference, spec: KeySpec) -> Result<()> {
     let signed = plugin.sign_digest(key, spec, &Digest::of(spec.hash_algorithm(), MESSAGE)).await?;
     verify(&signed.public_key, &signed.signature)
 }
@@ -154,7 +154,7 @@ fn verify(key: &PublicKey, signature: &RawSignature) -> Result<()> {
 }
 
 /// From nothing to the first signature: metadata, process, login, key.
-fn cold(home: &Home, vault: &dyn TestVault, spec: KeySpec) -> Result<Duration> {
+pub(super) fn cold(home: &Home, vault: &dyn TestVault, spec: KeySpec) -> Result<Duration> {
     let begun = Instant::now();
     let served = serve(home, vault)?;
     served.block_on(sign_and_verify(&served.plugin, &reference(vault.key(spec))?, spec))?;
