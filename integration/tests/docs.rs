@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Arguments;
+use prokura_integration::backend::aws::server as aws;
 use prokura_integration::backend::card::Filled;
 use prokura_integration::backend::openbao::program::bao;
 use prokura_integration::backend::openbao::server::Server;
@@ -22,6 +23,7 @@ fn main() -> Result<ExitCode> {
         ("the_readme_signs_with_a_token", readme as fn(&World) -> Result<()>),
         ("the_pkcs11_page_makes_a_token_and_signs", pkcs11_page),
         ("the_softkey_page_makes_a_key_and_signs", softkey_page),
+        ("the_aws_kms_page_makes_a_key_and_signs", aws_kms_page),
         ("the_vault_page_makes_a_key_and_a_role_and_signs", vault_page),
         ("the_yubikey_page_makes_a_key_and_signs", yubikey_page),
         ("the_azure_keyvault_page_signs_before_a_stand_in", azure_page),
@@ -116,6 +118,35 @@ fn azure_page(world: &World) -> Result<()> {
     let said = shell(world, &world.home.path().join("azure-page"), &script)?;
     ensure!(said.contains("Successfully signed release.txt"), "{said}");
     ensure!(said.contains("Successfully verified signature for release.txt"), "{said}");
+    Ok(())
+}
+
+/// Everything indented below "Walk through it", against an emulator of the tests' own.
+fn aws_kms_page(world: &World) -> Result<()> {
+    system("openssl", "apt-get install openssl")?;
+    let server = aws::Server::start(aws::Emulator::Moto)?;
+    world.home.install("aws-kms", &executable("notation-aws-kms")?)?;
+    let reference = world.image()?.push(world.registry(true)?, "pages/aws-kms")?;
+    let text = std::fs::read_to_string(workspace().join("plugins/aws-kms/README.md"))?;
+    let section = after(&text, "## Walk through it")?;
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let start = "tail -f /dev/null | moto/bin/python \
+                 $PROKURA/integration/src/backend/aws/kms_server.py >server.txt &";
+    let script = substituted(
+        &commands.join("\n"),
+        &[
+            ("apt-get install python3-venv openssl", ":"),
+            ("python3 -m venv moto", ":"),
+            ("moto/bin/pip install 'moto[server]==5.2.5' 'cryptography<46'", ":"),
+            (start, ":"),
+            ("until grep -q listening server.txt; do sleep 0.2; done", ":"),
+            ("http://127.0.0.1:$(cut -d' ' -f2 server.txt)", &server.api.url()),
+            ("prokura key add release", "prokura key add aws-kms-page"),
+            ("--key release REFERENCE", &format!("--key aws-kms-page {reference}")),
+        ],
+    )?;
+    let said = shell(world, &world.home.path().join("aws-kms-page"), &script)?;
+    ensure!(said.contains(&format!("Successfully signed {reference}")), "{said}");
     Ok(())
 }
 

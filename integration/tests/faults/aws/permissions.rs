@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use libtest_mimic::Trial;
 use prokura_integration::backend::aws::KmsKey;
+use prokura_integration::program::workspace;
 use prokura_integration::suite;
 use prokura_plugin::KeySpec;
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         suite::trial(format!("aws-kms::permissions::{name}"), move || test(guarded()?))
     };
     vec![
+        trial("as_the_page_has_them", as_the_page_has_them),
         trial("of_the_key", of_the_key),
         trial("of_secrets_manager", of_secrets_manager),
         trial("of_s3", of_s3),
@@ -77,6 +79,27 @@ fn policy(statements: &[(&[&str], &str)]) -> Value {
         .map(|(actions, resource)| json!({"Effect": "Allow", "Action": actions, "Resource": resource}))
         .collect();
     json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+/// The policy on the operator's page, with this key's ARN in it, is enough; and every action tested here stands there.
+fn as_the_page_has_them(guarded: &'static Guarded) -> Result<()> {
+    let page = std::fs::read_to_string(workspace().join("plugins/aws-kms/README.md"))?;
+    let block =
+        page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).context("a policy")?;
+    let example = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    ensure!(block.contains(example), "{block}");
+    let policy: Value = serde_json::from_str(&block.replace(example, &guarded.key.arn))?;
+    let (access, secret) = guarded.stage.kms.api().user("reader of the page", &policy)?;
+    let attempt = guarded.stage.attempt(&guarded.key.arn, &guarded.key)?;
+    attempt.env("AWS_ACCESS_KEY_ID", &access).env("AWS_SECRET_ACCESS_KEY", &secret).signs()?;
+    let kms =
+        ["ListKeys", "ListAliases", "DescribeKey", "CreateKey", "CreateAlias"].map(|a| format!("kms:{a}"));
+    let others =
+        ["s3:GetObject", "secretsmanager:GetSecretValue", "acm:GetCertificate", "acm-pca:GetCertificate"];
+    for action in kms.iter().map(String::as_str).chain(others) {
+        ensure!(page.contains(&format!("`{action}`")), "the page does not name {action}");
+    }
+    Ok(())
 }
 
 fn of_the_key(guarded: &'static Guarded) -> Result<()> {

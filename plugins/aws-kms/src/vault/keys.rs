@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use super::attempts::Attempts;
 use super::{Session, Vault};
-use crate::config::{Place, flag};
+use crate::config::{CredentialSource, Place, flag};
 use crate::error::Doing;
 use crate::key::Found;
 use crate::limits::{ALIASES_MAX, KEYS_MAX, LOOKED_AT_ONCE, NEW_KEY_POLL_MILLISECONDS, NEW_KEY_SECONDS_MAX};
@@ -184,7 +184,9 @@ fn description(
         label: names.first().cloned(),
         ..KeyDetails::default()
     };
-    let mut details = details.with("arn", &key.arn).with("region", session.region());
+    let source = session.credential_source().map_or("none yet", CredentialSource::as_str);
+    let details = details.with("arn", &key.arn).with("region", session.region());
+    let mut details = details.with("credentials", source);
     if !names.is_empty() {
         details = details.with("aliases", names.join(" "));
     }
