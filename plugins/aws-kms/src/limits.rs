@@ -7,8 +7,9 @@ pub(crate) const CALL_SECONDS_MAX: u64 = 60;
 pub(crate) const ATTEMPT_SECONDS_MAX: u64 = 10;
 /// Longest a connection takes to be made, in seconds: beyond this the network is the trouble.
 pub(crate) const CONNECT_SECONDS_MAX: u64 = 3;
-/// How long before the host's deadline a call is given up, in milliseconds, so that the reason still reaches the host.
-pub(crate) const ANSWER_MILLISECONDS: u64 = 100;
+/// How long before the host's deadline a call is given up, in milliseconds, so that the reason still reaches a host that is
+/// busy; but at most a tenth of what is left.
+pub(crate) const ANSWER_MILLISECONDS: u64 = 500;
 /// Most attempts of one call: with the pauses below six seconds on average. Whoever has more time asks again.
 pub(crate) const ATTEMPTS_MAX: u32 = 8;
 /// Longest first pause after a failed attempt, in milliseconds; it doubles each time and is drawn at random below that.
