@@ -33,3 +33,10 @@ pub(crate) const ISSUER_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const ISSUER_REDIRECTS_MAX: usize = 3;
 /// How long before the end of a certificate a signature made with it is worth a warning.
 pub(crate) const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a pinentry program is waited for: it cannot be taken back earlier.
+pub(crate) const PINENTRY_LIMIT: Duration = Duration::from_secs(120);
+/// Largest `gpg-agent.conf` that is looked at, in bytes; real ones have a few lines.
+pub(crate) const GPG_AGENT_CONF_BYTES_MAX: u64 = 64 * 1024;
+/// Longest line read from the terminal at once, in bytes: the longest PIN (255), its line end, and one more so that a
+/// longer one is seen as such.
+pub(crate) const TERMINAL_LINE_BYTES_MAX: usize = 257;

@@ -28,6 +28,7 @@ mod limits;
 mod log;
 mod output;
 mod password;
+mod person;
 mod progress;
 mod prompt;
 mod signing;

@@ -23,6 +23,7 @@ use crate::exit::Failure;
 use crate::issuer::IssuerClient;
 use crate::limits::EXPIRY_WARNING;
 use crate::output::Output;
+use crate::person;
 use crate::signing_keys::{KeySource, SigningKeys};
 use crate::verb::Scene;
 
@@ -35,8 +36,9 @@ pub(crate) fn plugin_directory(context: &Context) -> PluginDirectory {
 }
 
 /// How plugins are run for this command.
-pub(crate) fn plugin_options(context: &Context) -> PluginOptions {
-    PluginOptions::new(context.environment.for_plugins())
+pub(crate) fn plugin_options(scene: &Scene<'_>) -> PluginOptions {
+    let person = person::present(scene.context, &scene.progress);
+    PluginOptions { person, ..PluginOptions::new(scene.context.environment.for_plugins()) }
 }
 
 /// Everything that is the same for all signatures of a run.
@@ -67,7 +69,7 @@ impl SigningSession {
             };
         let (name, key) = choose(&Chosen::of(options), scene.context)?;
         let executable = plugin_directory(scene.context).find(&name)?;
-        let mut how = plugin_options(scene.context);
+        let mut how = plugin_options(scene);
         how.deadline = options.deadline.0;
         how.fetch_issuers =
             options.fetch_issuers.then(|| Arc::new(IssuerClient::new()) as Arc<dyn FetchIssuer>);

@@ -93,9 +93,7 @@ pub(crate) async fn list(scene: &Scene<'_>, output: &mut Output<'_>) -> Result<(
 async fn ask(listed: Listed, scene: &Scene<'_>) -> Shown {
     let answer = match listed.executable {
         Err(error) => Err(error),
-        Ok(executable) => {
-            Plugin::start(executable, &PluginConfig::default(), plugin_options(scene.context)).await
-        }
+        Ok(executable) => Plugin::start(executable, &PluginConfig::default(), plugin_options(scene)).await,
     };
     Shown {
         name: listed.name,

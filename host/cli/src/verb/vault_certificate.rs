@@ -141,7 +141,7 @@ impl VaultKey {
     async fn open(options: &VaultKeyOptions, scene: &Scene<'_>) -> Result<Self, Failure> {
         let (name, reference) = choose(&Chosen::of_vault(options), scene.context)?;
         let executable = plugin_directory(scene.context).find(&name)?;
-        let mut how = plugin_options(scene.context);
+        let mut how = plugin_options(scene);
         how.deadline = options.deadline.0;
         // Contract 1.0 neither tells the public key nor signs without a certificate.
         how.transport = prokura_signer::Preference::Grpc;

@@ -208,7 +208,7 @@ pub(crate) async fn create(
 
 async fn start(options: &VaultOptions, scene: &Scene<'_>) -> Result<Plugin, Failure> {
     let executable = plugin_directory(scene.context).find(&options.plugin)?;
-    let mut how = plugin_options(scene.context);
+    let mut how = plugin_options(scene);
     how.deadline = options.deadline.0;
     let config = vault_config(&options.plugin_config);
     let starting = Plugin::start(executable, &config, how);
