@@ -83,8 +83,7 @@ impl Call {
     }
 }
 
-/// What the vault answered.
-#[derive(Debug)]
+/// What the vault answered. No `Debug`: the answer to a login holds a token.
 pub(crate) struct Reply {
     /// HTTP status.
     pub(crate) status: StatusCode,
