@@ -1,6 +1,9 @@
 //! Signing for minutes while the vault is made to fail: what went wrong, how long it took, and what was left behind.
 
+pub mod card;
+pub mod kms;
 pub mod pkcs11;
+pub mod steady;
 
 use std::fmt;
 use std::path::Path;
