@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use prokura_integration::backend::card::{FIRST, Fault as CardFault, SECOND};
+use prokura_integration::backend::card::{FIRST, Fault as CardFault, PinPolicy, SECOND, TouchPolicy};
+use prokura_integration::pki::Authority;
 use prokura_integration::program::{run, system};
 use prokura_plugin::KeySpec;
 
@@ -11,6 +12,7 @@ use super::served::Key;
 use super::{Fault, SOON, Scene, refused, says};
 
 const SIGN: u8 = 0x87;
+const WITHOUT_TOUCH: (PinPolicy, TouchPolicy) = (PinPolicy::Always, TouchPolicy::Never);
 
 pub(super) const FAULTS: &[Fault] = &[
     ("no_such_device", "serial number of a YubiKey that is not there", no_such),
@@ -82,7 +84,11 @@ fn exchanged(scene: &mut Scene) -> Result<String> {
     scene.card().unplug();
     scene.second().plug();
     scene.filled.reader.daemon.wait_for_card(1, true)?;
-    refused(served.sign(&key, SOON), "ERROR", &["YubiKey 12345678 is not connected (connected: 87654321)"])
+    let words = ["YubiKey 12345678 is not connected (connected: 87654321)"];
+    refused(served.sign(&key, SOON), "ERROR", &words)?;
+    // The other card's key would do; it is not the one that was signed with so far.
+    scene.second().fill(0x9D, KeySpec::Ec384, WITHOUT_TOUCH, &Authority::new("second root")?)?;
+    refused(served.sign(&key, SOON), "ERROR", &words)
 }
 
 fn held(scene: &mut Scene) -> Result<String> {
@@ -166,15 +172,7 @@ fn hangs(scene: &mut Scene) -> Result<String> {
 
 fn many(scene: &mut Scene) -> Result<String> {
     let served = scene.serve()?;
-    scene.second().fill(
-        0x9C,
-        KeySpec::Ec256,
-        (
-            prokura_integration::backend::card::PinPolicy::Always,
-            prokura_integration::backend::card::TouchPolicy::Never,
-        ),
-        &prokura_integration::pki::Authority::new("second root")?,
-    )?;
+    scene.second().fill(0x9C, KeySpec::Ec256, WITHOUT_TOUCH, &Authority::new("second root")?)?;
     let first = scene.always();
     let mut second = Key { id: format!("piv:serial={};slot=9c", SECOND.serial), ..first.clone() };
     second.config.remove("ca_certs");
