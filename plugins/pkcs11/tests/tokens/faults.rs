@@ -11,6 +11,7 @@ use prokura_plugin::pin::Surroundings;
 use prokura_plugin::{Deadline, Error, ErrorCode, KeyRequest, OpenKey, Scope, SigningKey};
 
 use crate::keys::{sign, verifies};
+use crate::login::{alone, open_for};
 use crate::world::{PIN, World};
 
 pub(crate) fn trials(world: &'static World) -> Vec<Trial> {
@@ -22,6 +23,9 @@ pub(crate) fn trials(world: &'static World) -> Vec<Trial> {
         world.trial("a_token_short_of_sessions_is_shared", a_token_short_of_sessions_is_shared),
         world.trial("the_last_try_is_never_spent", the_last_try_is_never_spent),
         world.trial("a_login_that_fails_is_sent_once", a_login_that_fails_is_sent_once),
+        world.trial("a_person_is_asked_once_for_a_token", a_person_is_asked_once_for_a_token),
+        world.trial("a_person_is_asked_for_each_careful_signature", a_person_is_asked_each_time),
+        world.trial("a_token_with_a_keypad_asks_there", a_token_with_a_keypad_asks_there),
         world.trial("two_calls_make_a_signature", two_calls_make_a_signature),
         world.trial("bare_points_and_missing_mechanisms", bare_points_and_missing_mechanisms),
         world.trial("a_hang_is_reported_in_time", a_hang_is_reported_in_time),
@@ -184,6 +188,45 @@ fn a_login_that_fails_is_sent_once(world: &World) {
         assert!(!error.may_retry(), "{error:?}");
         assert_eq!(calls(world, "C_Login"), 1, "{ckr}: the token may have counted it");
     }
+}
+
+fn a_person_is_asked_once_for_a_token(world: &World) {
+    for source in [Some("ask"), None] {
+        let (vault, person, asked) = alone(Some(PIN));
+        let id = world.uri_without_pin("token=Build%20Keys;object=EC-256");
+        let key = open_for(&vault, &person, &id, source).unwrap();
+        signed(key.as_ref()).unwrap();
+        let broken = Broken::by(world, "1 C_SignInit 1 1 lose-sessions\n");
+        signed(key.as_ref()).unwrap();
+        drop(broken);
+        let other = world.uri_without_pin("token=Build%20Keys;object=EC-384");
+        assert!(open_for(&vault, &person, &other, source).is_ok());
+        assert_eq!(asked.lock().unwrap().len(), 1, "neither a lost session nor another key asks again");
+    }
+}
+
+fn a_person_is_asked_each_time(world: &World) {
+    let (vault, person, asked) = alone(Some(PIN));
+    let id = world.uri_without_pin("token=Build%20Keys;object=careful-ec");
+    let key = open_for(&vault, &person, &id, Some("ask")).unwrap();
+    for _ in 0..3 {
+        signed(key.as_ref()).unwrap();
+    }
+    assert_eq!(asked.lock().unwrap().len(), 1 + 3, "once for the token, then for each signature");
+}
+
+fn a_token_with_a_keypad_asks_there(world: &World) {
+    let (vault, person, asked) = alone(Some(PIN));
+    // CKF_PROTECTED_AUTHENTICATION_PATH; SoftHSM has no keypad and says so.
+    let flags = 0x400 | 0x100 | 0x8 | 0x4 | 0x1;
+    let _broken = Broken::by(world, &format!("1 C_GetTokenInfo 1 0 flags {flags}\n"));
+    let id = world.uri_without_pin("token=guarded;object=k");
+    let error = open_for(&vault, &person, &id, None).err().unwrap();
+    assert!(error.message.contains("at its own keypad") && !error.may_retry(), "{error:?}");
+    assert_eq!((asked.lock().unwrap().len(), calls(world, "C_Login")), (0, 1));
+    // Who names a person means it.
+    let error = open_for(&vault, &person, &id, Some("ask"));
+    assert!(error.is_ok() && asked.lock().unwrap().len() == 1);
 }
 
 fn two_calls_make_a_signature(world: &World) {

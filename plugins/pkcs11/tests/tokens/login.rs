@@ -1,7 +1,15 @@
 //! Logins: PINs from every source, wrong ones, missing ones, and the retry counter.
 
+use std::sync::{Arc, Mutex};
+
 use libtest_mimic::Trial;
-use prokura_plugin::ErrorCode;
+use notation_pkcs11::Vault;
+use notation_pkcs11::config::pin::DEFAULTS;
+use prokura_plugin::message::PluginConfig;
+use prokura_plugin::pin::Surroundings;
+use prokura_plugin::{
+    Deadline, Error, ErrorCode, Interaction, KeyRequest, Notice, OpenKey, Person, Pin, PinPrompt, SigningKey,
+};
 
 use crate::keys::{sign, verifies};
 use crate::world::{PIN, World};
@@ -12,6 +20,7 @@ pub(crate) fn trials(world: &'static World) -> Vec<Trial> {
         world.trial("no_pin_anywhere_names_the_places", no_pin_anywhere_names_the_places),
         world.trial("a_pin_file_open_to_others_is_refused", a_pin_file_open_to_others_is_refused),
         world.trial("a_pin_in_the_config_works_with_a_warning", a_pin_in_the_config_works_with_a_warning),
+        world.trial("who_declines_is_told_of_the_other_places", who_declines_is_told_of_the_other_places),
     ]
 }
 
@@ -65,4 +74,59 @@ fn a_pin_in_the_config_works_with_a_warning(world: &World) {
     let of_plain_text = warnings.iter().filter(|line| line.contains("plain text")).count();
     assert_eq!(of_plain_text, 1, "{warnings:?}");
     assert!(warnings.iter().all(|line| !line.contains(PIN)), "{warnings:?}");
+}
+
+/// A person who knows a PIN, or declines.
+pub(crate) struct Someone {
+    knows: Option<&'static str>,
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Interaction for Someone {
+    fn pin(&self, prompt: &PinPrompt, _: Deadline) -> Result<Option<Pin>, Error> {
+        self.asked.lock().unwrap().push(prompt.text.clone());
+        Ok(self.knows.map(|pin| Pin::new(pin.as_bytes(), "typed by someone")).transpose()?)
+    }
+
+    fn confirm(&self, _: &str, _: Deadline) -> Result<Option<bool>, Error> {
+        Ok(None)
+    }
+
+    fn show(&self, _: Notice, _: &str) -> Box<dyn FnOnce() + Send> {
+        Box::new(|| ())
+    }
+}
+
+/// A vault of its own in whose process nobody has logged in, and someone to be asked.
+pub(crate) fn alone(knows: Option<&'static str>) -> (Vault, Person, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let person = Person::reached_by(Arc::new(Someone { knows, asked: Arc::clone(&asked) }));
+    let vault = Vault::new(Surroundings::new(DEFAULTS, |_| None, |_| {}), |why| panic!("{why}"));
+    (vault, person, asked)
+}
+
+pub(crate) fn open_for(
+    vault: &Vault,
+    person: &Person,
+    id: &str,
+    source: Option<&str>,
+) -> Result<Box<dyn SigningKey>, Error> {
+    let source = source.map(|source| ("pin-source".to_owned(), source.to_owned()));
+    let config: PluginConfig = source.into_iter().collect();
+    vault.open_key(&KeyRequest::new(id, config, Deadline::NONE).unwrap().with_person(person.clone()))
+}
+
+fn who_declines_is_told_of_the_other_places(world: &World) {
+    let id = world.uri_without_pin("token=quiet;object=k");
+    for source in [Some("ask"), None] {
+        let (vault, person, asked) = alone(None);
+        let error = open_for(&vault, &person, &id, source).err().unwrap();
+        assert_eq!(error.code, ErrorCode::AccessDenied);
+        assert!(error.message.contains("credential:NAME"), "{error}");
+        let asked = asked.lock().unwrap();
+        assert!(asked.len() == 1 && asked[0].contains("token \"quiet\" with serial"), "{asked:?}");
+    }
+    let (vault, ..) = alone(None);
+    let error = open_for(&vault, &Person::NOBODY, &id, Some("ask")).err().unwrap();
+    assert!(error.message.contains("nobody can be asked"), "{error}");
 }

@@ -44,6 +44,29 @@ fn module() -> Option<PathBuf> {
     directories.map(|d| Path::new(d).join("libsoftokn3.so")).into_iter().find(|path| path.is_file())
 }
 
+/// The same library as p11-kit is configured with it, among others.
+fn by_name(vault: &Vault, directory: &Path, config: &PluginConfig) {
+    let modules = directory.join("modules");
+    std::fs::create_dir(&modules).unwrap();
+    let library = module().unwrap();
+    let nss = format!("module: {}\nx-init-reserved: {}\n", library.display(), config.0["init-args"]);
+    std::fs::write(modules.join("nss.module"), nss).unwrap();
+    std::fs::write(modules.join("opensc.module"), "module: opensc-pkcs11.so\npriority: 3\n").unwrap();
+    for (id, name) in [
+        ("pkcs11:token=NSS%20Certificate%20DB;object=key%20EC-256", "module-name=nss"),
+        (
+            "pkcs11:token=NSS%20Certificate%20DB;object=key%20EC-256?module-name=softokn3",
+            "module-name=softokn3",
+        ),
+    ] {
+        let config = [("modules-dir", modules.display().to_string()), ("pin-source", "env:RIGHT".to_owned())];
+        let config = config.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+        let key = vault.open_key(&KeyRequest::new(id, config, Deadline::NONE).unwrap()).unwrap();
+        assert!(verifies(key.as_ref(), b"m", &sign(key.as_ref(), b"m")));
+        assert!(key.details().exact_key_id.unwrap().as_str().contains(name), "{:?}", key.details());
+    }
+}
+
 /// What is created is listed, opened by its exact id and signs; NSS has no tokens to be made by us.
 fn all_six_specs() {
     let directory = tempfile::tempdir().unwrap();
@@ -95,6 +118,7 @@ fn all_six_specs() {
             }
         });
     }
+    by_name(&vault, directory.path(), &config);
     // One process can initialise the library with one database only.
     let other = config.0.into_iter().map(|(name, value)| {
         let value = if name == "init-args" { format!("{value}readOnly") } else { value };
