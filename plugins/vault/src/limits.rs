@@ -12,7 +12,7 @@ pub(crate) const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a call without a deadline of its own (contract 1.0 over stdio) may take with all its retries.
 pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long before its deadline a call gives up at the earliest, so that the host hears why.
-pub(crate) const ANSWER_TIME: Duration = Duration::from_millis(250);
+pub(crate) const ANSWER_TIME: Duration = Duration::from_millis(500);
 /// Most attempts of one call. Signing a digest twice does no harm, but a vault in trouble needs quiet.
 pub(crate) const ATTEMPTS_MAX: u32 = 5;
 /// First pause between attempts; it doubles each time, and a random part of up to half is taken off.

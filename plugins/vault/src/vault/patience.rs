@@ -12,7 +12,7 @@ use crate::vault::client::{Call, Client, Failure, Reply};
 /// Until when a call may go on: a little less than the deadline, so that its error still reaches the host.
 pub(crate) fn until(deadline: Deadline) -> Instant {
     let left = deadline.remaining().unwrap_or(CALL_TIME_MAX);
-    Instant::now() + left - (left / 20).min(ANSWER_TIME)
+    Instant::now() + left - (left / 10).min(ANSWER_TIME)
 }
 
 /// Makes a call until the vault answers it, refuses it for good, or time is up. Everything this plugin asks may be asked
