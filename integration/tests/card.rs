@@ -30,7 +30,7 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::Arguments;
 use prokura_integration::backend::card::control::{Control, send};
 use prokura_integration::backend::card::nitrokey::Nitrokey;
-use prokura_integration::backend::card::{FIRST, Filled, SECOND};
+use prokura_integration::backend::card::{FIRST, Filled, OLD, Reader, SECOND};
 use prokura_integration::program::output;
 use prokura_integration::suite::trial;
 use yubikey::YubiKey;
@@ -61,6 +61,7 @@ const TESTS: &[(&str, Body)] = &[
     ("faults::garbage_and_statuses", faults::garbage),
     ("faults::pcscd_killed_and_started_again", faults::pcscd_killed),
     ("faults::held_by_another_program", faults::held),
+    ("firmware::of_4_3_lacks_what_it_lacks", provisioning::old_firmware),
     ("nitrokey::signs_with_every_key", nitrokey::signs_with_every_key),
     ("nitrokey::counts_a_wrong_pin", nitrokey::counts),
     ("nitrokey::makes_keys_and_stores_certificates", nitrokey::provisions),
@@ -87,7 +88,9 @@ fn in_their_environment(name: &str) -> Result<()> {
         let nitrokey = Nitrokey::start(directory.path())?;
         return run_again(name, directory.path(), nitrokey.daemon.environment());
     }
-    let filled = Filled::start(directory.path())?;
+    let second = if name.starts_with("firmware::") { OLD } else { SECOND };
+    let reader = Reader::start_with(directory.path(), [FIRST, second])?;
+    let filled = Filled::fill(reader, directory.path())?;
     let control = directory.path().join("control");
     let listener = UnixListener::bind(&control)?;
     let environment = filled.reader.daemon.environment();

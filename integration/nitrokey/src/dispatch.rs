@@ -1,16 +1,16 @@
 //! What the card's operating system is made of: its core, RSA, PINs, and files too big for one message.
 
 use trussed::Platform;
-use trussed_core::api::{Reply, Request, reply, request};
 use trussed::backend::{Backend as _, BackendId};
-use trussed_core::Error;
 use trussed::serde_extensions::{ExtensionDispatch, ExtensionId, ExtensionImpl};
 use trussed::service::ServiceResources;
 use trussed::types::Context;
-use trussed_core::types::Location;
 use trussed_auth::AuthExtension;
 use trussed_auth_backend::{AuthBackend, AuthContext, FilesystemLayout};
 use trussed_chunked::ChunkedExtension;
+use trussed_core::Error;
+use trussed_core::api::{Reply, Request, reply, request};
+use trussed_core::types::Location;
 use trussed_hpke::HpkeExtension;
 use trussed_rsa_alloc::SoftwareRsa;
 use trussed_staging::{StagingBackend, StagingContext};
@@ -109,24 +109,38 @@ impl ExtensionDispatch for Dispatcher {
         let core = &mut context.core;
         let (auth, staging) = (&mut context.backends.auth, &mut context.backends.staging);
         match (backend, extension) {
-            (Backend::Auth, Extension::Auth) => {
-                ExtensionImpl::<AuthExtension>::extension_request_serialized(
-                    &mut self.auth, core, auth, request, resources,
-                )
-            }
+            (Backend::Auth, Extension::Auth) => ExtensionImpl::<AuthExtension>::extension_request_serialized(
+                &mut self.auth,
+                core,
+                auth,
+                request,
+                resources,
+            ),
             (Backend::Staging, Extension::Chunked) => {
                 ExtensionImpl::<ChunkedExtension>::extension_request_serialized(
-                    &mut self.staging, core, staging, request, resources,
+                    &mut self.staging,
+                    core,
+                    staging,
+                    request,
+                    resources,
                 )
             }
             (Backend::Staging, Extension::Hpke) => {
                 ExtensionImpl::<HpkeExtension>::extension_request_serialized(
-                    &mut self.staging, core, staging, request, resources,
+                    &mut self.staging,
+                    core,
+                    staging,
+                    request,
+                    resources,
                 )
             }
             (Backend::Staging, Extension::WrapKeyToFile) => {
                 ExtensionImpl::<WrapKeyToFileExtension>::extension_request_serialized(
-                    &mut self.staging, core, staging, request, resources,
+                    &mut self.staging,
+                    core,
+                    staging,
+                    request,
+                    resources,
                 )
             }
             _ => Err(Error::RequestNotAvailable),

@@ -4,17 +4,19 @@
 //! card stores is in the directory it is given; it ends with its input.
 
 mod dispatch;
+mod metadata;
 mod shim;
 
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 
-use iso7816::command::CommandView;
 use iso7816::Status;
+use iso7816::command::CommandView;
 use piv_authenticator::{Authenticator, Options};
 use trussed::virt::{StorageConfig, StoreConfig, with_platform};
 
 use crate::dispatch::{BACKENDS, Dispatcher};
+use crate::metadata::Metadata;
 use crate::shim::Shim;
 
 /// VERIFY that takes the verification back (NIST SP 800-73-4 part 2 section 3.2.1).
@@ -32,7 +34,7 @@ fn main() -> std::io::Result<()> {
     with_platform(store, |platform| {
         platform.run_client_with_backends("piv", Dispatcher::default(), BACKENDS, |client| {
             let mut card = Authenticator::new(client, Options::new());
-            serve(&mut |command| {
+            serve(Shim::new(Metadata::new(directory)), &mut |command| {
                 let mut answer = heapless::Vec::<u8, ANSWER_MAX>::new();
                 let result = match CommandView::try_from(command) {
                     Ok(command) => card.respond(command, answer.as_mut_view()),
@@ -47,9 +49,8 @@ fn main() -> std::io::Result<()> {
     })
 }
 
-fn serve(card: &mut dyn FnMut(&[u8]) -> (Vec<u8>, u16)) -> std::io::Result<()> {
+fn serve(mut shim: Shim, card: &mut dyn FnMut(&[u8]) -> (Vec<u8>, u16)) -> std::io::Result<()> {
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
-    let mut shim = Shim::default();
     while let Some(command) = read(&mut input)? {
         let answer = if command.is_empty() {
             shim.reset();

@@ -1,35 +1,53 @@
-//! What stands between the card and software made for YubiKeys: whole commands, short answers, and three answers.
+//! What stands between the card and software made for YubiKeys: whole commands, short answers, and four differences.
 //!
-//! - The card says it has firmware 6.6.6, which no YubiKey has; here it says 5.1.2, the last without GET METADATA.
-//! - The card knows metadata of one slot and answers nothing for the others; firmware 5.1 answers 6D00.
+//! - The card says it has firmware 6.6.6, which no YubiKey has; here it says 5.3.0, the first with GET METADATA.
+//! - The card answers that command with nothing; here with what [`Metadata`] remembers.
 //! - The card is selected by its whole name only; YubiKeys answer to its beginning.
 //! - The card gives no data to who does not say how much (Le); YubiKeys do.
+
+use crate::metadata::Metadata;
 
 /// Bytes of an answer sent at a time, without its status.
 const ANSWER_MAX: usize = 256;
 /// Bytes of a chained command at most.
 const COMMAND_MAX: usize = 4096;
 
+/// VERIFY that only asks (NIST SP 800-73-4 part 2 section 3.2.1).
+const VERIFY_STATUS: &[u8] = &[0x00, 0x20, 0x00, 0x80];
+
 const PIV_BEGINNING: &[u8] = &[0xA0, 0x00, 0x00, 0x03, 0x08];
 const PIV: &[u8] = &[0xA0, 0x00, 0x00, 0x03, 0x08, 0x00, 0x00, 0x10, 0x00, 0x01, 0x00];
 
 /// Joins chained commands, cuts long answers.
-#[derive(Default)]
 pub(crate) struct Shim {
+    metadata: Metadata,
     chained: Vec<u8>,
     unsent: Vec<u8>,
 }
 
+/// What makes a command's answer: data and status.
+type Card<'a> = &'a mut dyn FnMut(&[u8]) -> (Vec<u8>, u16);
+
 impl Shim {
+    pub(crate) fn new(metadata: Metadata) -> Self {
+        Self { metadata, chained: Vec::new(), unsent: Vec::new() }
+    }
+
     /// Answers one command, by way of a card that takes whole ones and answers with data and status.
-    pub(crate) fn answer(&mut self, bytes: &[u8], card: &mut dyn FnMut(&[u8]) -> (Vec<u8>, u16)) -> Vec<u8> {
+    pub(crate) fn answer(&mut self, bytes: &[u8], card: Card<'_>) -> Vec<u8> {
         let Some((&[class, instruction, p1, p2], body)) = bytes.split_first_chunk() else {
             return vec![0x67, 0x00];
         };
         match instruction {
             0xC0 => return self.rest(0x9000),
-            0xF7 => return vec![0x6D, 0x00],
-            0xFD => return vec![5, 1, 2, 0x90, 0x00],
+            0xF7 => {
+                let (_, status) = card(VERIFY_STATUS);
+                let metadata = self.metadata.of(p2, status);
+                let status = if metadata.is_some() { 0x9000 } else { 0x6A88 };
+                self.unsent = metadata.unwrap_or_default();
+                return self.rest(status);
+            }
+            0xFD => return vec![5, 3, 0, 0x90, 0x00],
             _ => (),
         }
         self.unsent.clear();
@@ -46,13 +64,17 @@ impl Shim {
             data = PIV.to_vec();
         }
         let (answer, status) = card(&extended([class & !0x10, instruction, p1, p2], &data));
+        if instruction == 0x47 && status == 0x9000 {
+            self.metadata.made(p2, &data, &answer);
+        }
         self.unsent = answer;
         self.rest(status)
     }
 
     /// Reset: what was begun is forgotten.
     pub(crate) fn reset(&mut self) {
-        *self = Self::default();
+        self.chained.clear();
+        self.unsent.clear();
     }
 
     fn rest(&mut self, status: u16) -> Vec<u8> {

@@ -47,11 +47,14 @@ pub const FIRST: Identity = Identity { serial: 12_345_678, version: [5, 7, 1] };
 /// The card in the second slot: firmware 5.4, which has neither.
 pub const SECOND: Identity = Identity { serial: 87_654_321, version: [5, 4, 3] };
 
+/// Who takes part only where asked for: firmware 4.3, which tells no metadata, and its serial number elsewhere.
+pub const OLD: Identity = Identity { serial: 7_654_321, version: [4, 3, 7] };
+
 /// A reader with two slots and a card in each, and the pcscd that sees them.
 pub struct Reader {
     /// pcscd.
     pub daemon: Daemon,
-    /// The cards, [`FIRST`] and [`SECOND`].
+    /// The cards, [`FIRST`] and [`SECOND`] unless others were asked for.
     pub cards: [VirtualCard; 2],
 }
 
@@ -61,8 +64,16 @@ impl Reader {
     /// # Errors
     /// [`crate::program::Missing`] without pcscd, vsmartcard's driver or the right to a mount namespace.
     pub fn start(directory: &Path) -> Result<Self> {
+        Self::start_with(directory, [FIRST, SECOND])
+    }
+
+    /// As [`Reader::start`], with other cards.
+    ///
+    /// # Errors
+    /// As [`Reader::start`].
+    pub fn start_with(directory: &Path, [first, second]: [Identity; 2]) -> Result<Self> {
         let daemon = Daemon::start(directory)?;
-        let cards = [insert(&daemon, 0, FIRST)?, insert(&daemon, 1, SECOND)?];
+        let cards = [insert(&daemon, 0, first)?, insert(&daemon, 1, second)?];
         let reader = Self { daemon, cards };
         reader.daemon.wait_for_card(0, true)?;
         reader.daemon.wait_for_card(1, true)?;
@@ -101,7 +112,14 @@ impl Filled {
     /// # Errors
     /// As [`Reader::start`].
     pub fn start(directory: &Path) -> Result<Self> {
-        let reader = Reader::start(directory)?;
+        Self::fill(Reader::start(directory)?, directory)
+    }
+
+    /// Fills the first card of a reader; what else there is to it is put below `directory`.
+    ///
+    /// # Errors
+    /// If a key or file cannot be made.
+    pub fn fill(reader: Reader, directory: &Path) -> Result<Self> {
         let [card, _] = &reader.cards;
         let authority = Authority::new("yubikey test root")?;
         for (slot, spec, pin) in KEYS {

@@ -19,7 +19,7 @@ fn open() -> Result<YubiKey> {
 
 pub(super) fn signs_with_every_key(_: &Cards) -> Result<()> {
     let mut card = open()?;
-    ensure!(card.version().to_string() == "5.1.2", "{}", card.version());
+    ensure!(card.version().to_string() == "5.3.0", "{}", card.version());
     for (slot, spec, _) in KEYS {
         let slot = SlotId::try_from(*slot)?;
         let public = certificate_key(&mut card, slot)?;
@@ -28,7 +28,9 @@ pub(super) fn signs_with_every_key(_: &Cards) -> Result<()> {
         let signature = sign(&mut card, slot, *spec).with_context(|| format!("{spec} in {slot}"))?;
         verify(&public, &signature).with_context(|| format!("{spec} in {slot}"))?;
     }
-    ensure!(matches!(piv::metadata(&mut card, SlotId::Signature), Err(Error::NotSupported)));
+    let metadata = piv::metadata(&mut card, SlotId::Signature)?;
+    ensure!(metadata.policy == Some((PinPolicy::Always, TouchPolicy::Never)), "{metadata:?}");
+    ensure!(piv::attest(&mut card, SlotId::Signature).is_err());
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::encoding::AsBigEndian as _;
-use prokura_integration::backend::card::PIN;
+use prokura_integration::backend::card::{OLD, PIN};
 use prokura_integration::pki::{Authority, generate_key};
 use prokura_plugin::{CertificateChain, KeySpec, PublicKey};
 use rcgen::PublicKeyData as _;
@@ -10,7 +10,7 @@ use x509_cert::der::{Decode as _, Encode as _};
 use yubikey::certificate::CertInfo;
 use yubikey::mgm::MgmAlgorithmId;
 use yubikey::piv::{self, AlgorithmId, Origin, RetiredSlotId, SlotId};
-use yubikey::{Certificate, Error, MgmKey, PinPolicy, TouchPolicy};
+use yubikey::{Certificate, Error, MgmKey, PinPolicy, TouchPolicy, YubiKey};
 
 use super::Cards;
 use super::signing::{algorithm, certificate_key, sign, verify};
@@ -138,5 +138,21 @@ pub(super) fn stores_certificates(cards: &Cards) -> Result<()> {
     let mut card = cards.second()?;
     ensure!(certificate.write(&mut card, SLOT, CertInfo::Uncompressed) == Err(Error::AuthenticationError));
     ensure!(Certificate::read(&mut card, SLOT)?.subject() == certificate.subject());
+    Ok(())
+}
+
+/// Firmware 4.3: no metadata, 3DES only, no RSA-3072, the serial number in another application; but attestation.
+pub(super) fn old_firmware(_: &Cards) -> Result<()> {
+    let mut card = YubiKey::open_by_serial(OLD.serial.into())?;
+    ensure!(card.version().to_string() == "4.3.7", "{}", card.version());
+    ensure!(matches!(piv::metadata(&mut card, SLOT), Err(Error::NotSupported)));
+    card.authenticate(&MgmKey::get_default(&card)?)?;
+    let aes = MgmKey::from_bytes([9; 32], Some(MgmAlgorithmId::Aes256))?;
+    ensure!(aes.set_manual(&mut card, false).is_err());
+    let (touch, pin) = (TouchPolicy::Default, PinPolicy::Always);
+    ensure!(piv::generate(&mut card, SLOT, AlgorithmId::Rsa3072, pin, touch).is_err());
+    let made = piv::generate(&mut card, SLOT, AlgorithmId::EccP256, pin, touch)?;
+    let attestation = x509_cert::Certificate::from_der(&piv::attest(&mut card, SLOT)?)?;
+    ensure!(*attestation.tbs_certificate().subject_public_key_info() == made);
     Ok(())
 }

@@ -39,6 +39,8 @@ pub const PUK: &str = "12345678";
 
 /// Application identifier of PIV without its version (NIST SP 800-73-4 part 1 section 2.2).
 const PIV: &[u8] = &[0xA0, 0x00, 0x00, 0x03, 0x08];
+/// Yubico's one-time passwords, where firmware 4 has the serial number.
+const YUBICO_OTP: &[u8] = &[0xA0, 0x00, 0x00, 0x05, 0x27, 0x20, 0x01, 0x01];
 /// Yubico's management application; selecting it leaves PIV.
 const YUBICO_MANAGEMENT: &[u8] = &[0xA0, 0x00, 0x00, 0x05, 0x27, 0x47, 0x11, 0x17];
 
@@ -127,6 +129,7 @@ pub struct Card {
 #[derive(Default)]
 struct Session {
     selected: bool,
+    otp_selected: bool,
     verified: bool,
     /// The last command was a right VERIFY: what PIN policy `always` wants.
     fresh: bool,
@@ -240,7 +243,10 @@ impl Card {
         if command.instruction == 0xA4 {
             return self.select(command);
         }
-        if !self.session.selected {
+        if self.session.otp_selected && (command.instruction, command.p1) == (0x01, 0x10) {
+            return Ok(self.identity.serial.to_be_bytes().to_vec());
+        }
+        if !self.session.selected || self.identity.version < introduced(command.instruction) {
             return Err(Status::UNKNOWN);
         }
         match command.instruction {
@@ -278,9 +284,10 @@ impl Card {
     }
 
     fn select(&mut self, command: &Command<'_>) -> Answer {
-        if command.data == YUBICO_MANAGEMENT {
-            self.reset();
-            return Ok(b"Virtual mgr - FW version 5.7.1".to_vec());
+        if command.data == YUBICO_MANAGEMENT || command.data == YUBICO_OTP {
+            self.session = Session { otp_selected: command.data == YUBICO_OTP, ..Session::default() };
+            let [major, minor, patch] = self.identity.version;
+            return Ok(format!("Virtual mgr - FW version {major}.{minor}.{patch}").into_bytes());
         }
         if !command.data.starts_with(PIV) {
             return Err(Status::NOT_FOUND);
@@ -307,6 +314,17 @@ impl Card {
         }
         self.put_object(tag, value.to_vec());
         Ok(Vec::new())
+    }
+}
+
+/// The firmware with which Yubico introduced an instruction.
+fn introduced(instruction: u8) -> [u8; 3] {
+    match instruction {
+        0xF6 => [5, 7, 0],
+        0xF7 => [5, 3, 0],
+        0xF8 => [5, 0, 0],
+        0xF9 => [4, 3, 0],
+        _ => [0, 0, 0],
     }
 }
 

@@ -1,8 +1,9 @@
 //! A second PIV card that is none of ours: Nitrokey's, from crates.io, run as a process by `integration/nitrokey`.
 //!
-//! It has firmware 5.1 for all that is asked of it: no GET METADATA, no attestation, a 3DES management key. SELECT does
-//! not take a verification away. Its random numbers begin with the same seed each time, so its keys are always the
-//! same; and as it takes a minute to find them, a filled card is kept beside the program, and copied for each test.
+//! It has firmware 5.3 for all that is asked of it, with a 3DES management key and no attestation. GET METADATA, which
+//! it lacks, is answered for it from what it said when it made a key. SELECT does not take a verification away. Its
+//! random numbers begin with the same seed each time, so its keys are always the same; and as it takes a minute to find
+//! them, a filled card is kept beside the program, and copied for each test.
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
@@ -99,8 +100,9 @@ impl Nitrokey {
         let memory = directory.join("nitrokey");
         std::fs::create_dir_all(&memory)?;
         let filled = filled()?;
-        for file in KEPT {
-            std::fs::copy(filled.join(file), memory.join(file))?;
+        for entry in std::fs::read_dir(filled)? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), memory.join(entry.file_name()))?;
         }
         let process = Process::start(&memory)?;
         let root = memory.join("root.pem");
@@ -143,9 +145,6 @@ impl TestVault for Nitrokey {
     }
 }
 
-/// What a card stores, and the root of its certificates.
-const KEPT: [&str; 3] = ["internal", "external", "root.pem"];
-
 fn program() -> Result<PathBuf> {
     let program = workspace().join("integration/nitrokey/target/release/prokura-test-card");
     match program.is_file() {
@@ -154,9 +153,9 @@ fn program() -> Result<PathBuf> {
     }
 }
 
-/// The directory of a filled card, filled if need be. Who fills one at the same time does so in vain.
+/// The directory of a filled card: what it stores, and the root of its certificates; filled if need be. Who fills one at the same time does so in vain.
 fn filled() -> Result<PathBuf> {
-    let kept = program()?.with_file_name("filled");
+    let kept = program()?.with_file_name("filled-5.3");
     if !kept.is_dir() {
         let beside = kept.parent().context("the program is in a directory")?;
         let new = tempfile::Builder::new().prefix("filling-").tempdir_in(beside)?;

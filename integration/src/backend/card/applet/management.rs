@@ -124,6 +124,10 @@ impl Card {
         if usize::from(*length) != key.len() {
             return Err(Status::WRONG_DATA);
         }
+        // AES came with firmware 5.4.
+        if *algorithm != TRIPLE_DES && self.identity.version < [5, 4, 0] {
+            return Err(Status::WRONG_DATA);
+        }
         self.management = ManagementKey::new(*algorithm, key).ok_or(Status::WRONG_DATA)?;
         Ok(Vec::new())
     }
