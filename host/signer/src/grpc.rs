@@ -4,6 +4,7 @@ mod answer;
 mod hangs;
 mod interact;
 mod process;
+mod sign_stream;
 mod status;
 mod vault;
 
@@ -201,17 +202,28 @@ impl Serving {
         let answer = self
             .call(SIGN_DIGEST, limit, async move { client.sign_digest(timed(request, limit)).await })
             .await?;
+        self.judged(answer, key, spec, SIGN_DIGEST)
+    }
+
+    /// An answer whose form is right, from a key of the spec that was asked for.
+    fn judged(
+        &self,
+        answer: wire::SignDigestResponse,
+        key: &KeyReference,
+        spec: KeySpec,
+        call: &'static str,
+    ) -> Result<DigestSignature, Error> {
         match signed(answer, key, spec) {
             Ok(Ok(signature)) => Ok(signature),
             Ok(Err(other)) => Err(Error::KeyChanged {
                 plugin: self.plugin.clone(),
                 key_id: key.key_id().to_string(),
                 described_by: DESCRIBE_KEY,
-                signed_by: SIGN_DIGEST,
+                signed_by: call,
                 described: spec,
                 signed: other,
             }),
-            Err(violation) => Err(violation.by(&self.plugin, SIGN_DIGEST)),
+            Err(violation) => Err(violation.by(&self.plugin, call)),
         }
     }
 

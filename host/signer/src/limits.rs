@@ -54,6 +54,8 @@ pub const INTERACT_DEADLINE: Duration = Duration::from_secs(2);
 pub const QUESTION_DEADLINE: Duration = Duration::from_secs(300);
 /// Pause between two texts of a plugin, so that it does not fill a terminal: twenty a second can still be read over.
 pub const QUESTION_PAUSE: Duration = Duration::from_millis(50);
+/// Most signatures asked for in one call of a batch: as many as a plugin made with the SDK has open at once.
+pub const BATCH_MAX: usize = 256;
 /// Descriptors looked at in a child where the kernel cannot mark all at once (before Linux 5.11): the usual limit of
 /// open files, which whoever starts a host seldom raises, and a millisecond of system calls.
 pub const INHERITED_DESCRIPTORS_MAX: i32 = 1024;

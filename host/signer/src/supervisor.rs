@@ -5,6 +5,7 @@
 //! start goes on if the one who asked for it first goes away. A process that ends again and again before it was of use
 //! is started with growing pauses and then given up for a while ([`crashes`]).
 
+mod batches;
 mod calls;
 mod crashes;
 

@@ -142,7 +142,8 @@ impl Service {
     async fn misbehave(&self, key_id: &str) -> Result<()> {
         process::note_pid(self.told.signs.as_deref())?;
         if self.told.only.as_deref().is_some_and(|only| only != key_id) {
-            return Ok(tokio::time::sleep(self.told.takes).await);
+            tokio::time::sleep(self.told.takes).await;
+            return Ok(());
         }
         match self.told.switch {
             Break::GrpcHangsInSign => {}
@@ -150,7 +151,10 @@ impl Service {
             Break::GrpcAbortsInSign => process::abort("libvendor: assertion failed: session != NULL\n")?,
             Break::GrpcStopsInSign => process::stop()?,
             Break::GrpcHangsUpInSign => self.hang_up()?,
-            _ => return Ok(tokio::time::sleep(self.told.takes).await),
+            _ => {
+                tokio::time::sleep(self.told.takes).await;
+                return Ok(());
+            }
         }
         // The signal may reach another thread a moment later than this one goes on.
         std::future::pending().await

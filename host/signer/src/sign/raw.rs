@@ -46,8 +46,41 @@ impl Plugin {
         match self.wire().await? {
             Wire::Stdio => Err(self.incapable(capability::TRANSPORT_GRPC_1, "signing a digest takes")),
             Wire::Grpc(_) => {
-                let order = Order { key, spec, digest, described: None };
+                let order = Order { key, spec, digest, described: None, is_repetition: false };
                 sign_digest(self, &order, Instant::now() + self.deadline()).await
+            }
+        }
+    }
+}
+
+impl Plugin {
+    /// Signs many digests with one key, over few calls, and returns each outcome in the order of `digests`: as
+    /// [`Plugin::sign_digest`] does. The deadline is for each [`crate::limits::BATCH_MAX`] of them.
+    ///
+    /// # Errors
+    /// [`Error::Incapable`] if the plugin takes no batches, [`Error::InvalidRequest`] if a digest is not of the hash of
+    /// `spec`, otherwise why no process could be asked.
+    pub async fn sign_digests(
+        &self,
+        key: &KeyReference,
+        spec: KeySpec,
+        digests: &[Digest],
+    ) -> Result<Vec<Result<DigestSignature, Error>>, Error> {
+        if let Some(other) = digests.iter().find(|digest| digest.algorithm() != spec.hash_algorithm()) {
+            let (found, expected) = (other.algorithm(), spec.hash_algorithm());
+            return Err(Error::InvalidRequest(format!(
+                "a digest was made with {found}, expected {expected}, the one of {spec} keys"
+            )));
+        }
+        let purpose = "signing many digests at once takes";
+        if !self.metadata().has(capability::SIGN_STREAM_1) {
+            return Err(self.incapable(capability::SIGN_STREAM_1, purpose));
+        }
+        match self.wire().await? {
+            Wire::Stdio => Err(self.incapable(capability::TRANSPORT_GRPC_1, purpose)),
+            Wire::Grpc(_) => {
+                let signed = self.supervisor().sign_digests(key, spec, digests, self.deadline()).await;
+                signed.map_err(|error| with_limit(error, self.deadline()))
             }
         }
     }
@@ -197,7 +230,8 @@ async fn sign_grpc(
 ) -> Result<(Envelope, Option<String>, Option<String>), Error> {
     let (spec, digest) = (unsigned.key_spec(), unsigned.digest());
     let described = description.public_key.as_ref();
-    let mut made = sign_digest(plugin, &Order { key, spec, digest: &digest, described }, deadline).await?;
+    let order = Order { key, spec, digest: &digest, described, is_repetition: false };
+    let mut made = sign_digest(plugin, &order, deadline).await?;
     let (version, request_id) = (made.key_version.take(), made.vault_request_id.take());
     let signature = by_described_key(plugin.name(), key, description, made)?;
     Ok((finish(plugin, SIGN_DIGEST, unsigned, signature, chain)?, version, request_id))

@@ -25,6 +25,8 @@ pub(crate) struct Order<'a> {
     pub(crate) digest: &'a Digest,
     /// The key as it was described to the caller. `None`: the one that was described last.
     pub(crate) described: Option<&'a PublicKey>,
+    /// It was lost with a process already.
+    pub(crate) is_repetition: bool,
 }
 
 /// What was last described, by key, and in which generation; at most as many as a plugin keeps open.
@@ -82,16 +84,13 @@ impl Supervisor {
         order: &Order<'_>,
         deadline: Instant,
     ) -> Result<DigestSignature, Error> {
-        let may_repeat = match self.known.get(order.key) {
-            Some(known) => known.may_repeat,
-            None => self.describe_key(order.key, deadline).await?.details.may_repeat(),
-        };
-        let is_repeated = AtomicBool::new(!may_repeat);
+        let may_repeat = self.may_repeat(order.key, deadline).await?;
+        let is_repeated = AtomicBool::new(!may_repeat || order.is_repetition);
         let attempt = |left| {
             let until = Instant::now() + left;
             self.call(order.key, until, &is_repeated, move |serving, left| async move {
                 let until = Instant::now() + left;
-                self.check_same_key(&serving, order, left).await?;
+                self.check_same_key(&serving, order.key, order.described, left).await?;
                 let left = until.saturating_duration_since(Instant::now());
                 let signed = serving.sign_digest(order.key, order.spec, order.digest, left).await;
                 let is_unanswered =
@@ -106,6 +105,14 @@ impl Supervisor {
             with_retries(deadline, attempt).await
         } else {
             attempt(deadline.saturating_duration_since(Instant::now())).await
+        }
+    }
+
+    /// Whether a signature may be asked for twice (SPEC ERR-7); a key that is not known is described for it.
+    pub(super) async fn may_repeat(&self, key: &KeyReference, deadline: Instant) -> Result<bool, Error> {
+        match self.known.get(key) {
+            Some(known) => Ok(known.may_repeat),
+            None => Ok(self.describe_key(key, deadline).await?.details.may_repeat()),
         }
     }
 
@@ -153,26 +160,25 @@ impl Supervisor {
     }
 
     /// Has the process describe the key unless it did, and compares.
-    async fn check_same_key(
+    pub(super) async fn check_same_key(
         &self,
         serving: &Serving,
-        order: &Order<'_>,
+        key: &KeyReference,
+        described: Option<&PublicKey>,
         limit: Duration,
     ) -> Result<(), Error> {
-        let known = self.known.get(order.key);
+        let known = self.known.get(key);
         let is_current = known.as_ref().is_some_and(|known| {
             known.generation == serving.generation()
-                && order.described.is_none_or(|described| *described == known.public_key)
+                && described.is_none_or(|described| *described == known.public_key)
         });
         if is_current {
             return Ok(());
         }
-        let now = self.describe(serving, order.key, limit).await?;
-        let before = order.described.cloned().or_else(|| known.map(|known| known.public_key));
+        let now = self.describe(serving, key, limit).await?;
+        let before = described.cloned().or_else(|| known.map(|known| known.public_key));
         match (before, now.public_key) {
-            (Some(before), Some(now)) if before != now => {
-                Err(changed(serving.plugin(), order.key, &before, &now))
-            }
+            (Some(before), Some(now)) if before != now => Err(changed(serving.plugin(), key, &before, &now)),
             _ => Ok(()),
         }
     }
@@ -190,7 +196,7 @@ fn changed(plugin: &PluginName, key: &KeyReference, before: &PublicKey, now: &Pu
 }
 
 /// A call was not answered in time. The process is replaced if it leaves too many so, or does not answer anything.
-fn suspect(serving: &Arc<Serving>, key: &KeyReference, error: &Error) {
+pub(super) fn suspect(serving: &Arc<Serving>, key: &KeyReference, error: &Error) {
     if serving.hung(key) {
         serving.give_up(error.clone());
         return;
