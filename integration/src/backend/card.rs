@@ -12,6 +12,9 @@
 //! - pcscd killed: `SCARD_E_NO_SERVICE` or `SCARD_E_SERVICE_STOPPED`, and every handle is worthless once it is back.
 //! - A card held exclusively: `SCARD_E_SHARING_VIOLATION`.
 //!
+//! Unlike a YubiKey, which takes its reader with it, a card that is pulled here leaves an empty slot behind: no test
+//! sees `SCARD_E_READER_UNAVAILABLE` or `SCARD_E_UNKNOWN_READER`.
+//!
 //! And with the `yubikey` crate, 0.9.0-rc.0: `open_by_serial` selects PIV on every card on its way, and waits for one
 //! that another program has in a transaction; `piv_keys` shows the certificate of 9d a second time, as that of a slot
 //! for the PIN; a certificate that is not there is `InvalidObject`; `import_*_key` take the touch policy first.
