@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use libtest_mimic::Trial;
 use prokura_integration::backend::nss::Nss;
 use prokura_integration::backend::p11kit::P11Kit;
@@ -27,6 +27,7 @@ pub(super) fn trials(stages: &Stages) -> Vec<Trial> {
             })
         }),
         told(stages, "network::server_away", server_away),
+        told(stages, "network::server_away_for_a_while", server_away_for_a_while),
         told(stages, "network::stalled_for_a_while", |stages| stalled(stages, P11Kit::stall, P11Kit::resume)),
         told(stages, "network::stalled_on_the_way", |stages| {
             stalled(stages, |h| h.relay.stall(true), |h| h.relay.stall(false))
@@ -39,7 +40,9 @@ pub(super) fn trials(stages: &Stages) -> Vec<Trial> {
             Ok("signed".to_owned())
         }),
         told(stages, "network::not_there_at_first", |stages| {
-            let (hsm, served, key) = start(stages)?;
+            let hsm = P11Kit::start(&stages.stage()?.directory()?)?;
+            let served = serve_within(stages, &hsm, Duration::from_secs(6))?;
+            let key = reference(hsm.key(KeySpec::Ec256))?;
             hsm.stop_server();
             refusal(&served, &key)
         }),
@@ -61,8 +64,12 @@ fn start(stages: &Stages) -> Result<(P11Kit, Served, KeyReference)> {
 }
 
 fn serve(stages: &Stages, vault: &dyn TestVault) -> Result<Served> {
+    serve_within(stages, vault, DEADLINE)
+}
+
+fn serve_within(stages: &Stages, vault: &dyn TestVault, deadline: Duration) -> Result<Served> {
     let environment = vault.environment().into_iter().map(|(name, value)| (name.into(), value));
-    Served::start(stages.stage()?.home.plugins(), vault.plugin(), environment, DEADLINE)
+    Served::start(stages.stage()?.home.plugins(), vault.plugin(), environment, deadline)
 }
 
 fn all_specs(stages: &Stages, vault: &dyn TestVault) -> Result<String> {
@@ -83,14 +90,34 @@ fn broken(stages: &Stages, break_it: impl Fn(&P11Kit)) -> Result<String> {
     Ok(format!("signed, {} restarts of the plugin", served.plugin.supervision().restarts))
 }
 
+/// For good, as far as the deadline goes; afterwards the same plugin signs again.
 fn server_away(stages: &Stages) -> Result<String> {
-    let (hsm, served, key) = start(stages)?;
+    let hsm = P11Kit::start(&stages.stage()?.directory()?)?;
+    let served = serve_within(stages, &hsm, Duration::from_secs(6))?;
+    let key = reference(hsm.key(KeySpec::Ec256))?;
     served.sign(&key)?;
     hsm.stop_server();
     let refused = refusal(&served, &key)?;
     hsm.start_server()?;
-    served.sign(&key)?;
+    served.sign(&key).context("the server is back")?;
     Ok(refused)
+}
+
+/// Back in time: nobody notices but by the clock.
+fn server_away_for_a_while(stages: &Stages) -> Result<String> {
+    let (hsm, served, key) = start(stages)?;
+    served.sign(&key)?;
+    hsm.stop_server();
+    let signed = std::thread::scope(|threads| {
+        let back = threads.spawn(|| {
+            std::thread::sleep(Duration::from_secs(5));
+            hsm.start_server()
+        });
+        let signed = served.sign(&key);
+        back.join().map_err(|_| anyhow!("the server did not come back"))??;
+        signed
+    });
+    signed.map(|()| "signed after 5 s".to_owned())
 }
 
 fn refusal(served: &Served, key: &KeyReference) -> Result<String> {
