@@ -72,7 +72,8 @@ impl Running {
         Ok(Subject {
             program: executable(&format!("notation-{}", vault.plugin()))?,
             key_id: key.id,
-            config: key.config.into_iter().collect(),
+            // Keys are listed with the config of the key, which must name the vault even where the key id does.
+            config: vault.vault_config().into_iter().chain(key.config).collect(),
             environment: environment.map(|(name, value)| (name.to_owned(), PathBuf::from(value))).collect(),
         })
     }
