@@ -52,9 +52,7 @@ impl Serving {
             else {
                 break;
             };
-            let place = usize::try_from(id).ok().and_then(|id| answers.get_mut(id));
-            let place = place
-                .filter(|place| place.is_none())
+            let place = open_place(answers, id)
                 .ok_or_else(|| self.broke(format!("the answer with id {id} is to no open request")))?;
             *place = Some(match outcome {
                 Some(Outcome::Signed(answer)) => self.judged(answer, key, spec, SIGN_DIGESTS),
@@ -72,5 +70,25 @@ impl Serving {
 
     fn broke(&self, message: String) -> Error {
         Violation::new("STREAM-1", message).by(&self.plugin, SIGN_DIGESTS)
+    }
+}
+
+/// Where the answer to a request belongs: none for an id that was not asked, or is answered already.
+fn open_place<T>(answers: &mut [Option<T>], id: u64) -> Option<&mut Option<T>> {
+    let place = answers.get_mut(usize::try_from(id).ok()?)?;
+    place.is_none().then_some(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_request_is_answered_once_and_nothing_else_is() {
+        let mut answers = [None, Some(1)];
+        assert!(open_place(&mut answers, 0).is_some());
+        assert!(open_place(&mut answers, 1).is_none(), "answered already");
+        assert!(open_place(&mut answers, 2).is_none(), "never asked");
+        assert!(open_place(&mut answers, u64::MAX).is_none());
     }
 }
