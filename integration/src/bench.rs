@@ -1,6 +1,7 @@
 //! What the benchmark's ladder is made of: CPU time of processes, and loops that keep a number of requests in flight.
 
 pub mod aws;
+pub mod azure;
 pub mod openbao;
 pub mod pkcs11;
 

@@ -251,6 +251,9 @@ fn installed() -> Result<()> {
         let own = describe_key(&plugin, &plain).await?.chain.context("its certificate")?;
         let error = plugin.install_certificate(&plain, &own).await.err().context("none is being issued")?;
         ensure!(error.to_string().contains("chain_from=bundle"), "{error}");
+        desk.vault.begin_certificate("ec-384", KeySpec::Ec384)?;
+        let error = plugin.install_certificate(&plain, &own).await.err().context("the old key's")?;
+        ensure!(error.to_string().contains("than the one being issued"), "{error}");
         plugin.close().await;
         anyhow::Ok(())
     })?;

@@ -77,15 +77,20 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
+/// Over stdio, where no host asks again.
 fn healed(operation: &str, fault: Fault, times: usize, least: Duration) -> Result<String> {
     let desk = desk(Kind::Vault)?;
     desk.vault.fail(operation, fault, times);
+    let request = serde_json::json!({
+        "contractVersion": "1.0", "keyId": desk.id(KeySpec::Ec256), "keySpec": "EC-256", "hashAlgorithm": "SHA-256",
+        "payload": "eA==", "pluginConfig": {"ca_certs": desk.vault.bundle()},
+    });
     let begun = Instant::now();
-    desk.sign(&desk.id(KeySpec::Ec256), &[&desk.above()], &desk.vault.variables())?.ok()?;
+    desk.command("generate-signature", &request, &desk.vault.variables())?.ok()?;
     let took = begun.elapsed();
     ensure!(took >= least, "it took {took:?}, at least {least:?} was to be waited");
     let calls = desk.vault.take_calls().iter().filter(|call| *call == operation).count();
-    ensure!(calls > times, "{calls} calls");
+    ensure!(calls == times + 1, "{calls} calls");
     Ok(format!("nobody noticed: {calls} requests in {:.1} s", took.as_secs_f32()))
 }
 

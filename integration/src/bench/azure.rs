@@ -1,0 +1,176 @@
+//! Azure Key Vault: the bare loop of `POST .../sign` over kept connections, and the plugin, on the same fake vault.
+//!
+//! The fake answers in well under a millisecond and real vaults in tens, so that what the plugin adds stands out here
+//! more than it ever will. The bare loop has its connection and token before the clock starts and reads no more of an
+//! answer than its length; it shares the CPU with the vault, as the plugin does.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use prokura_plugin::{CertificateChain, Digest, KeySpec};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::{Measured, Row, cpu_seconds, on_threads};
+use crate::backend::azure::{AzureVault, Kind};
+use crate::home::Home;
+use crate::program::executable;
+use crate::served::{Served, reference};
+use crate::vault::TestVault as _;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const IN_FLIGHT: [usize; 3] = [1, 4, 16];
+const SPECS: [KeySpec; 2] = [KeySpec::Ec256, KeySpec::Rsa2048];
+/// Signatures over which calls are counted.
+const COUNTED: u32 = 50;
+
+/// Measures everything; `seconds` is for one loop.
+///
+/// # Errors
+/// If the vault, the plugin or a signature fails.
+pub fn table(seconds: f64) -> Result<Vec<Row>> {
+    let home = Home::new()?;
+    home.install("azure-keyvault", &executable("notation-azure-keyvault")?)?;
+    let vault = AzureVault::start_with(Kind::Vault, &SPECS)?;
+    let duration = Duration::from_secs_f64(seconds);
+    let mut rows = Vec::new();
+    for spec in SPECS {
+        let cold = cold(&home, &vault, spec)?;
+        let served = serve(&home, &vault)?;
+        let key = reference(vault.key(spec))?;
+        let digest = Digest::of(spec.hash_algorithm(), b"bench");
+        served.block_on(served.plugin.sign_digest(&key, spec, &digest))?;
+        vault.take_calls();
+        for _ in 0..COUNTED {
+            served.block_on(served.plugin.sign_digest(&key, spec, &digest))?;
+        }
+        let calls = vault.take_calls().len() as f64 / f64::from(COUNTED);
+        for in_flight in IN_FLIGHT {
+            let bare = bare(&vault, spec, in_flight, duration)?;
+            let row = |path: &str, measured: &Measured| {
+                Row::new("azure-kv", spec, in_flight, path, measured, &bare)
+            };
+            rows.push(row("HTTPS loop", &bare));
+            let mut plugin = row("plugin", &plugin(&served, &vault, spec, in_flight, duration)?);
+            (plugin.cold, plugin.calls) = (Some(cold), Some(calls));
+            rows.push(plugin);
+        }
+        served.close();
+    }
+    Ok(rows)
+}
+
+fn serve(home: &Home, vault: &AzureVault) -> Result<Served> {
+    let environment = vault.environment().into_iter().map(|(name, value)| (name.into(), value));
+    Served::start(home.plugins(), vault.plugin(), environment, DEADLINE)
+}
+
+/// From no process, no token and no connection to a signature.
+fn cold(home: &Home, vault: &AzureVault, spec: KeySpec) -> Result<Duration> {
+    let key = reference(vault.key(spec))?;
+    let begun = Instant::now();
+    let served = serve(home, vault)?;
+    served.sign(&key)?;
+    let took = begun.elapsed();
+    served.close();
+    Ok(took)
+}
+
+fn plugin(
+    served: &Served,
+    vault: &AzureVault,
+    spec: KeySpec,
+    in_flight: usize,
+    duration: Duration,
+) -> Result<Measured> {
+    let key = reference(vault.key(spec))?;
+    let digest = Digest::of(spec.hash_algorithm(), b"bench");
+    let child = served.process_id().context("the plugin serves")?;
+    let cpu = || anyhow::Ok(cpu_seconds(std::process::id())? + cpu_seconds(child)?);
+    let (cpu_before, begun) = (cpu()?, Instant::now());
+    let signatures = served.block_on(async {
+        let tasks: Vec<_> = (0..in_flight)
+            .map(|_| {
+                let (plugin, key, digest) = (served.plugin.clone(), key.clone(), digest.clone());
+                tokio::spawn(async move {
+                    let mut made = 0u64;
+                    while begun.elapsed() < duration {
+                        plugin.sign_digest(&key, spec, &digest).await?;
+                        made += 1;
+                    }
+                    anyhow::Ok(made)
+                })
+            })
+            .collect();
+        let mut signatures = 0;
+        for task in tasks {
+            signatures += task.await??;
+        }
+        anyhow::Ok(signatures)
+    })?;
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok(Measured { signatures, seconds, cpu_seconds: cpu()? - cpu_before })
+}
+
+type Connection = BufReader<StreamOwned<ClientConnection, TcpStream>>;
+
+fn bare(vault: &AzureVault, spec: KeySpec, in_flight: usize, duration: Duration) -> Result<Measured> {
+    let request = request(vault, spec)?;
+    on_threads(in_flight, duration, || connect(vault), |connection| post(connection, &request))
+}
+
+fn connect(vault: &AzureVault) -> Result<Connection> {
+    let mut roots = RootCertStore::empty();
+    let pem = std::fs::read(vault.tls_ca())?;
+    for certificate in CertificateChain::from_pem(&pem)?.certificates() {
+        roots.add(certificate.clone().into())?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(vault.url().trim_start_matches("https://").to_owned())?;
+    let tcp = TcpStream::connect(vault.proxy().trim_start_matches("http://"))?;
+    tcp.set_nodelay(true)?;
+    Ok(BufReader::new(StreamOwned::new(ClientConnection::new(Arc::new(config), name)?, tcp)))
+}
+
+fn request(vault: &AzureVault, spec: KeySpec) -> Result<Vec<u8>> {
+    let algorithm = if spec.is_rsa() { "PS256" } else { "ES256" };
+    let digest = Digest::of(spec.hash_algorithm(), b"bench");
+    let body =
+        format!("{{\"alg\":\"{algorithm}\",\"value\":\"{}\"}}", URL_SAFE_NO_PAD.encode(digest.bytes()));
+    let name = crate::key::id(spec);
+    let path = format!("/keys/{name}/{}/sign?api-version=7.5", vault.current_version(&name)?);
+    let host = vault.url();
+    Ok(format!(
+        "POST {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n{body}",
+        host.trim_start_matches("https://"),
+        vault.issue_token(),
+        body.len()
+    )
+    .into_bytes())
+}
+
+fn post(connection: &mut Connection, request: &[u8]) -> Result<()> {
+    connection.get_mut().write_all(request)?;
+    let mut line = String::new();
+    connection.read_line(&mut line)?;
+    ensure!(line.contains(" 200 "), "{line}");
+    let mut length = 0;
+    while line != "\r\n" {
+        line.clear();
+        connection.read_line(&mut line)?;
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse()?;
+        }
+    }
+    connection.read_exact(&mut vec![0; length])?;
+    Ok(())
+}
