@@ -4,6 +4,7 @@ pub mod aws;
 pub mod azure;
 pub mod openbao;
 pub mod pkcs11;
+pub mod yubikey;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -19,7 +19,7 @@ use cryptoki::session::UserType;
 use cryptoki::types::AuthPin;
 use prokura_envelope::{Descriptor, EnvelopeFormat};
 use prokura_integration::backend::token::Token;
-use prokura_integration::bench::{Measured, children_cpu_seconds, cpu_seconds, on_threads};
+use prokura_integration::bench::{self, Measured, Row, children_cpu_seconds, cpu_seconds, on_threads};
 use prokura_integration::key;
 use prokura_integration::program::{executable, run};
 use prokura_integration::world::World;
@@ -42,6 +42,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Part {
+    /// Every vault: what its plugin adds to the bare calls, side by side.
+    Vaults,
     /// The bare loop, in a process of its own: a module reads its configuration from the environment.
     #[command(hide = true)]
     Direct {
@@ -65,12 +67,32 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&measured)?);
             Ok(())
         }
+        Some(Part::Vaults) => vaults(arguments.seconds),
         None => {
             let world = World::new()?;
             ladder(&world, duration)?;
             whole_process(&world, arguments.runs)
         }
     }
+}
+
+/// One table per vault; a backend that is not there is named.
+fn vaults(seconds: f64) -> Result<()> {
+    let tables: [(&str, fn(f64) -> Result<Vec<Row>>); 5] = [
+        ("pkcs11", bench::pkcs11::table),
+        ("aws-kms", bench::aws::table),
+        ("azure-keyvault", bench::azure::table),
+        ("yubikey", bench::yubikey::table),
+        ("vault", bench::openbao::table),
+    ];
+    println!("{}", Row::HEADING);
+    for (name, table) in tables {
+        match table(seconds) {
+            Ok(rows) => rows.iter().for_each(|row| println!("{row}")),
+            Err(error) => println!("{name}: not measured: {error:#}"),
+        }
+    }
+    Ok(())
 }
 
 /// A loop of C_SignInit and C_Sign with a session and a key handle per thread, made before the clock starts.
