@@ -50,6 +50,13 @@ const TABLE: &[Row] = &[
         source: "https://github.com/softhsm/SoftHSMv2/issues/757",
     },
     Row {
+        // SoftHSM served over a socket: the server starts a process for each of ours, and they meet as above.
+        file: "p11-kit-client",
+        manufacturer: NOBODY,
+        quirks: Quirks { takes_turns: true, hint: Some("P11_KIT_SERVER_ADDRESS names the server"), ..NONE },
+        source: "https://github.com/softhsm/SoftHSMv2/issues/757",
+    },
+    Row {
         // At most 16 sessions with the device, each dropped after 30 seconds without a command.
         file: "yubihsm_pkcs11",
         manufacturer: NOBODY,

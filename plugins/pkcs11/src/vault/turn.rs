@@ -2,7 +2,7 @@
 //!
 //! SoftHSM rewrites the file of a token at each login, and a process that reads it meanwhile finds half a token or
 //! none, for as long as it runs. Contract 1.0 starts one process per signature, so that parallel builds meet there.
-//! Other modules keep their own order and are not held up.
+//! Modules that are not known for it keep their own order and are not held up.
 
 use std::fs::File;
 use std::path::Path;
