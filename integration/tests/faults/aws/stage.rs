@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -143,6 +144,30 @@ impl Attempt<'_> {
         }
         ensure!(stored == 0, "a signature was stored");
         tell(broken, &told)
+    }
+
+    /// Starts the plugin itself, as contract 1.0 has it, to sign; returns its answer.
+    pub(crate) fn alone(&self) -> Result<String> {
+        let request = serde_json::json!({
+            "contractVersion": "1.0",
+            "keyId": self.id,
+            "keySpec": "EC-256",
+            "hashAlgorithm": "SHA-256",
+            "payload": "dG8gYmUgc2lnbmVk",
+            "pluginConfig": self.plugin_config(),
+        });
+        let mut command = self.stage.home.command(&executable("notation-aws-kms")?);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let mut child = command
+            .arg("generate-signature")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        child.stdin.take().context("stdin is a pipe")?.write_all(request.to_string().as_bytes())?;
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Signs so many times with one plugin process; the host verifies nothing here.
