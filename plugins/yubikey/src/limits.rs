@@ -6,8 +6,8 @@ use std::time::Duration;
 /// the PIN; a build that hangs longer than this has lost its person.
 pub(crate) const CALL_MAX: Duration = Duration::from_secs(120);
 /// How long a device that was seen before in this process may be away (replugged, pcscd restarted) before it counts
-/// as gone. USB enumeration and pcscd's polling take about a second, a restart of pcscd by systemd a few.
-pub(crate) const RETURN_WAIT: Duration = Duration::from_secs(10);
+/// as gone. USB enumeration and pcscd's polling take about a second, a restart of pcscd a few, on a busy machine 20.
+pub(crate) const RETURN_WAIT: Duration = Duration::from_secs(25);
 /// How long pcscd is given to notice that a card is gone after a command to it failed. It polls its readers every 0.4 s
 /// and until then takes the card for present; some drivers do not survive being asked for it (vsmartcard's vpcd 3.3).
 pub(crate) const SETTLE: Duration = Duration::from_millis(800);
