@@ -85,10 +85,11 @@ fn exchanged(scene: &mut Scene) -> Result<String> {
     scene.second().plug();
     scene.filled.reader.daemon.wait_for_card(1, true)?;
     let words = ["YubiKey 12345678 is not connected (connected: 87654321)"];
-    refused(served.sign(&key, SOON), "ERROR", &words)?;
+    let deadline = Duration::from_secs(5);
+    refused(served.sign(&key, deadline), "ERROR", &words)?;
     // The other card's key would do; it is not the one that was signed with so far.
     scene.second().fill(0x9D, KeySpec::Ec384, WITHOUT_TOUCH, &Authority::new("second root")?)?;
-    refused(served.sign(&key, SOON), "ERROR", &words)
+    refused(served.sign(&key, deadline), "ERROR", &words)
 }
 
 fn held(scene: &mut Scene) -> Result<String> {
