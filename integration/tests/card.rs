@@ -60,6 +60,8 @@ const TESTS: &[(&str, Body)] = &[
     ("faults::hanging_and_going_on", faults::hangs),
     ("faults::garbage_and_statuses", faults::garbage),
     ("faults::pcscd_killed_and_started_again", faults::pcscd_killed),
+    ("faults::no_reader_at_all", faults::no_reader),
+    ("faults::pulled_while_it_asks_for_a_touch", faults::pulled_while_asking),
     ("faults::held_by_another_program", faults::held),
     ("firmware::of_4_3_lacks_what_it_lacks", provisioning::old_firmware),
     ("nitrokey::signs_with_every_key", nitrokey::signs_with_every_key),

@@ -10,10 +10,11 @@
 //! - A wrong PIN whose answer is lost with the card has counted all the same.
 //! - A card pulled in the middle of a command: `SCARD_E_NOT_TRANSACTED`. Then the slot is empty, `SCARD_E_NO_SMARTCARD`.
 //! - pcscd killed: `SCARD_E_NO_SERVICE` or `SCARD_E_SERVICE_STOPPED`, and every handle is worthless once it is back.
+//! - Without any reader (`restart_without_reader`) the list of readers is empty, no error: `pcsc` says so on purpose.
 //! - A card held exclusively: `SCARD_E_SHARING_VIOLATION`.
 //!
-//! Unlike a YubiKey, which takes its reader with it, a card that is pulled here leaves an empty slot behind: no test
-//! sees `SCARD_E_READER_UNAVAILABLE` or `SCARD_E_UNKNOWN_READER`.
+//! Unlike a YubiKey, which takes its reader with it, a card that is pulled here leaves an empty slot behind:
+//! `SCARD_E_READER_UNAVAILABLE` and `SCARD_E_UNKNOWN_READER` cannot be had from this reader.
 //!
 //! And with the `yubikey` crate, 0.9.0-rc.0: `open_by_serial` selects PIV on every card on its way, and waits for one
 //! that another program has in a transaction; `piv_keys` shows the certificate of 9d a second time, as that of a slot

@@ -106,3 +106,28 @@ pub(super) fn held(cards: &Cards) -> Result<()> {
     eventually(|| cards.first())?;
     Ok(())
 }
+
+pub(super) fn no_reader(cards: &Cards) -> Result<()> {
+    cards.order("restart-pcscd-without-reader")?;
+    let refused = YubiKey::open_by_serial(prokura_integration::backend::card::FIRST.serial.into());
+    let refused = refused.err();
+    ensure!(refused == Some(Error::NotFound), "{refused:?}");
+    cards.order("restart-pcscd")?;
+    eventually(|| cards.first())?;
+    Ok(())
+}
+
+pub(super) fn pulled_while_asking(cards: &Cards) -> Result<()> {
+    let mut card = super::touch::with_touch(cards, yubikey::TouchPolicy::Always)?;
+    cards.order("touch-by-hand 1")?;
+    let signing = std::thread::spawn(move || sign(&mut card, super::touch::SLOT, KeySpec::Ec256));
+    eventually(|| {
+        ensure!(cards.order("asking 1")? == "true");
+        Ok(())
+    })?;
+    cards.order("unplug 1")?;
+    ensure!(signing.join().is_ok_and(is_pcsc));
+    cards.order("plug 1")?;
+    eventually(|| cards.second())?;
+    Ok(())
+}

@@ -10,10 +10,10 @@ use yubikey::{Error, MgmKey, PinPolicy, TouchPolicy, YubiKey};
 use super::Cards;
 use super::signing::sign;
 
-const SLOT: SlotId = SlotId::CardAuthentication;
+pub(super) const SLOT: SlotId = SlotId::CardAuthentication;
 
 /// A key that wants no PIN but a touch, in the second card.
-fn with_touch(cards: &Cards, policy: TouchPolicy) -> Result<YubiKey> {
+pub(super) fn with_touch(cards: &Cards, policy: TouchPolicy) -> Result<YubiKey> {
     let mut card = cards.second()?;
     card.authenticate(&MgmKey::get_default(&card)?)?;
     generate(&mut card, SLOT, AlgorithmId::EccP256, PinPolicy::Never, policy)?;

@@ -25,6 +25,7 @@ tries N                              tries left of PIN and PUK
 asking N | hanging N                 whether it waits for a touch, for `release`
 hold N | let-go                      another program holds the card exclusively
 kill-pcscd | restart-pcscd           signal 9, and starting it again
+restart-pcscd-without-reader         as where no YubiKey was ever plugged in
 end                                  ends cards and pcscd
 ";
 
@@ -100,6 +101,7 @@ impl Control {
         match words.as_slice() {
             ["kill-pcscd"] => self.reader.daemon.kill(),
             ["restart-pcscd"] => self.reader.daemon.restart()?,
+            ["restart-pcscd-without-reader"] => self.reader.daemon.restart_without_reader()?,
             ["let-go"] => self.holder = None,
             ["hold", slot] => self.holder = Some(self.reader.daemon.hold(slot.parse()?)?),
             [verb, slot, rest @ ..] => return self.card_command(verb, slot.parse()?, rest),

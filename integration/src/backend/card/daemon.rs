@@ -28,6 +28,10 @@ const READER: &str = "Yubico YubiKey OTP+FIDO+CCID";
 /// How long pcscd may take to start, and to notice a card: it polls twice a second.
 const START_MAX: Duration = Duration::from_secs(20);
 
+/// Directories of readers below a daemon's directory: one with vpcd's, and one with none.
+const WITH_READER: &str = "reader.conf.d";
+const WITHOUT_READER: &str = "no-reader.conf.d";
+
 /// The environment variable that leads libpcsclite to a socket.
 pub const SOCKET_VARIABLE: &str = "PCSCLITE_CSOCK_NAME";
 
@@ -42,16 +46,16 @@ pub struct Daemon {
     running: Option<Pid>,
 }
 
-/// Keeps the namespaces, in which `$1` is the run directory. For every line it reads it starts pcscd and says its pid;
-/// at the end of its input it kills the last one. The directory pcscd has compiled in is there only where one ran
+/// Keeps the namespaces, in which `$1` is the run directory. For every line it reads it starts pcscd with the readers of
+/// that directory below `$2`, and says its pid; at the end of its input it kills the last one. The directory pcscd has compiled in is there only where one ran
 /// before, and a killed one leaves files with which none would start again.
 const KEEPER: &str = r#"
 test -d /run/pcscd || { mount -t tmpfs tmpfs /run && mkdir /run/pcscd; } || exit 1
 mount --bind "$1" /run/pcscd && ip link set lo up && echo ready || exit 1
 pid=
-while read -r _; do
+while read -r readers; do
     rm -f /run/pcscd/*
-    pcscd --foreground --critical --config "$2" >>"$3" 2>&1 </dev/null &
+    pcscd --foreground --critical --config "$2/$readers" >>"$2/pcscd.log" 2>&1 </dev/null &
     pid=$!
     echo "$pid"
 done
@@ -73,16 +77,17 @@ impl Daemon {
         if !Path::new(DRIVER).is_file() {
             return Err(Missing::new("vsmartcard's driver for pcscd", INSTALL).into());
         }
-        let (run, config) = (directory.join("run"), directory.join("reader.conf.d"));
-        std::fs::create_dir_all(&run)?;
-        std::fs::create_dir_all(&config)?;
+        let (run, config) = (directory.join("run"), directory.join(WITH_READER));
+        for directory in [&run, &config, &directory.join(WITHOUT_READER)] {
+            std::fs::create_dir_all(directory)?;
+        }
         let reader = format!(
             "FRIENDLYNAME \"{READER}\"\nDEVICENAME /dev/null:{PORT}\nLIBPATH {DRIVER}\nCHANNELID {PORT}\n"
         );
         std::fs::write(config.join("vpcd"), reader)?;
         let mut keeper = Command::new("unshare")
             .args(["--mount", "--net", "--", "sh", "-c", KEEPER, "sh"])
-            .args([&run, &config, &directory.join("pcscd.log")])
+            .args([&run, directory])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -132,13 +137,31 @@ impl Daemon {
     /// # Errors
     /// If it does not answer in time.
     pub fn restart(&mut self) -> Result<()> {
+        self.start_with(WITH_READER)?;
+        let has_reader = || Client::connect(&self.socket()).and_then(|mut client| client.slots()).is_ok();
+        wait_until(START_MAX, "pcscd to have its reader", has_reader).with_context(|| self.log())
+    }
+
+    /// As [`Daemon::restart`], but there is no reader at all: as where no YubiKey was ever plugged in.
+    ///
+    /// # Errors
+    /// If it does not answer in time.
+    pub fn restart_without_reader(&mut self) -> Result<()> {
+        self.start_with(WITHOUT_READER)
+    }
+
+    fn start_with(&mut self, readers: &str) -> Result<()> {
         self.kill();
-        self.keeper.stdin.as_mut().context("stdin is a pipe")?.write_all(b"start\n")?;
+        let input = self.keeper.stdin.as_mut().context("stdin is a pipe")?;
+        writeln!(input, "{readers}")?;
         let pid = self.heard()?;
         self.running = Some(pid.parse().ok().and_then(Pid::from_raw).context("no pcscd was started")?);
-        let answers = || Client::connect(&self.socket()).and_then(|mut client| client.slots()).is_ok();
-        wait_until(START_MAX, "pcscd to answer", answers)
-            .with_context(|| std::fs::read_to_string(self.directory.join("pcscd.log")).unwrap_or_default())
+        let answers = || Client::connect(&self.socket()).is_ok();
+        wait_until(START_MAX, "pcscd to answer", answers).with_context(|| self.log())
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("pcscd.log")).unwrap_or_default()
     }
 
     /// Waits until pcscd sees a card in a slot, or none.
