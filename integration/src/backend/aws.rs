@@ -76,6 +76,9 @@ impl Kms {
             let key = kms.create(spec, Some(&crate::key::id(spec)))?;
             kms.keys.insert(spec, key);
         }
+        let leaves = kms.keys.values().map(|key| std::fs::read_to_string(kms.certificate(key)));
+        let leaves = leaves.collect::<std::io::Result<String>>()?;
+        std::fs::write(kms.bundle(), leaves + kms.authority.certificate())?;
         Ok(kms)
     }
 
@@ -129,7 +132,12 @@ impl Kms {
         self.directory.path().join(format!("{}.pem", key.id))
     }
 
-    /// How a key is named to the plugin.
+    /// The PEM file with the certificates of the keys of every spec, and the root.
+    fn bundle(&self) -> PathBuf {
+        self.directory.path().join("bundle.pem")
+    }
+
+    /// How a key is named to the plugin, its certificate in a file of its own.
     pub fn test_key(&self, id: &str, key: &KmsKey) -> TestKey {
         let entry = |name: &str, value: &Path| (name.to_owned(), value.display().to_string());
         let config = vec![
@@ -170,7 +178,11 @@ impl TestVault for Kms {
     #[expect(clippy::expect_used, reason = "`fill` makes a key of every spec")]
     fn key(&self, spec: KeySpec) -> TestKey {
         let key = self.keys.get(&spec).expect("every spec has a key");
-        self.test_key(&key.arn, key)
+        let TestKey { id, mut config } = self.test_key(&key.arn, key);
+        // One bundle for all: what is listed with this config can be described with it.
+        config.retain(|(name, _)| !["ca_certs", "certificate"].contains(&name.as_str()));
+        config.push(("ca_certs".to_owned(), self.bundle().display().to_string()));
+        TestKey { id, config }
     }
 
     fn environment(&self) -> Vec<(&'static str, OsString)> {
