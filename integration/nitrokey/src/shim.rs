@@ -26,7 +26,7 @@ pub(crate) struct Shim {
 }
 
 /// What makes a command's answer: data and status.
-type Card<'a> = &'a mut dyn FnMut(&[u8]) -> (Vec<u8>, u16);
+pub(crate) type Card<'a> = &'a mut dyn FnMut(&[u8]) -> (Vec<u8>, u16);
 
 impl Shim {
     pub(crate) fn new(metadata: Metadata) -> Self {
