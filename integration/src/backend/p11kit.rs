@@ -7,7 +7,8 @@ use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -118,7 +119,7 @@ impl P11Kit {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         command.envs(self.faults.iter().map(|faults| (VARIABLE, &faults.directory)));
-        *server = Some(command.spawn().context("cannot start p11-kit server")?);
+        *server = Some(spawned(command).context("cannot start p11-kit server")?);
         drop(server);
         let until = Instant::now() + STARTING;
         while UnixStream::connect(&socket).is_err() {
@@ -183,8 +184,27 @@ impl P11Kit {
     }
 }
 
+/// Starts a process from a thread that lasts: what `setpriv --pdeathsig` watches is the thread, not the process.
+fn spawned(command: Command) -> Result<Child> {
+    type Order = (Command, Sender<std::io::Result<Child>>);
+    static STARTER: LazyLock<Sender<Order>> = LazyLock::new(|| {
+        let (sender, orders) = channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in orders {
+                // Whoever asked has gone away if this fails.
+                let _ = answer.send(command.spawn());
+            }
+        });
+        sender
+    });
+    let (answer, spawned) = channel();
+    STARTER.send((command, answer)).ok().context("the thread that starts processes has ended")?;
+    Ok(spawned.recv()??)
+}
+
 /// The living children of a process.
 fn children(pid: u32) -> Vec<Pid> {
+    // p11-kit server has one thread.
     let path = format!("/proc/{pid}/task/{pid}/children");
     let listed = std::fs::read_to_string(path).unwrap_or_default();
     listed.split_whitespace().filter_map(|child| child.parse().ok()).filter_map(Pid::from_raw).collect()
