@@ -39,8 +39,9 @@ pub const KEEP_ALIVE_SECONDS_MAX: u64 = 24 * 3600;
 pub const REINITIALISE_SECONDS_MIN: u64 = 3;
 /// New beginnings in vain after which the process is given up.
 pub const REINITIALISE_FAILURES_MAX: u32 = 3;
-/// When a failed request may be sent again, in seconds.
-pub const RETRY_SECONDS: u64 = 1;
+/// When a failed request may be sent again, in seconds: not before the module may be begun anew, for until then the
+/// answer is the same. Hosts ask four times, so that an HSM may be away for three times as long.
+pub const RETRY_SECONDS: u64 = REINITIALISE_SECONDS_MIN;
 /// Largest p11-kit module file, in bytes. Real ones have a few lines.
 pub const MODULE_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Most files in a directory of p11-kit's that are looked at.

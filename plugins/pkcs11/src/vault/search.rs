@@ -67,12 +67,13 @@ impl Search {
         may_restart: bool,
     ) -> Result<(), Error> {
         let mut looked = look(module, filter);
-        let in_vain = looked
-            .as_ref()
-            .map_or_else(|failed| failed.recovery > Recovery::Wait, |(matching, _)| matching.is_empty());
         let epoch = module.enter().epoch();
-        if in_vain && may_restart && module.reinitialise(epoch, false).is_ok() {
-            looked = look(module, filter);
+        // A library that cannot even list its tokens serves nobody, whatever sessions are still counted.
+        let is_lost = looked.as_ref().is_err_and(|failed| failed.recovery > Recovery::Wait);
+        let must = looked.as_ref().is_err_and(|failed| failed.recovery == Recovery::Reinitialise);
+        let in_vain = looked.as_ref().is_ok_and(|(matching, _)| matching.is_empty());
+        if is_lost || (in_vain && may_restart) {
+            looked = module.reinitialise(epoch, must).and_then(|()| look(module, filter));
         }
         let (matching, shown) = match looked {
             Ok(looked) => looked,
