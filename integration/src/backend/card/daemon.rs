@@ -54,6 +54,8 @@ test -d /run/pcscd || { mount -t tmpfs tmpfs /run && mkdir /run/pcscd; } || exit
 mount --bind "$1" /run/pcscd && ip link set lo up && echo ready || exit 1
 pid=
 while read -r readers; do
+    # One that was killed keeps its ports until it is gone.
+    test -z "$pid" || { kill -9 "$pid"; wait "$pid"; }
     rm -f /run/pcscd/*
     pcscd --foreground --critical --config "$2/$readers" >>"$2/pcscd.log" 2>&1 </dev/null &
     pid=$!
