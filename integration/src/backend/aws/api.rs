@@ -24,6 +24,8 @@ pub struct Call {
     pub key: Option<String>,
     /// The access key id that signed the request.
     pub caller: Option<String>,
+    /// The `GrantTokens` of the request.
+    pub grant_tokens: Option<Vec<String>>,
     /// HTTP status of the answer.
     pub status: u16,
 }

@@ -6,7 +6,7 @@ Beside the AWS API it serves, on 127.0.0.1 and a port the system chose:
 
     POST   /_test/faults    one fault: {"operation", "match", "kind", "times", ...}; "match" is a part of the request body
     DELETE /_test/faults    forgets them
-    GET    /_test/calls     what was called, each as {"operation", "key", "caller", "status", "bytes"}
+    GET    /_test/calls     what was called, each as {"operation", "key", "caller", "status", "grant_tokens"}
     POST   /_test/user      {"name", "policy"} makes a user with an access key, {"policy"} alone replaces the policy
     POST   /_test/acm       {"arn", "certificate"} replaces an imported certificate by one whose private key is elsewhere
     POST   /_test/acm-pca   {"authority", "arn", "certificate", "chain"} what a private CA has issued
@@ -301,8 +301,14 @@ class Server:
         text = body.decode(errors="replace")
         fault = scene.fault(operation, text)
         status, headers, reply = self.reply(environ, body, operation, fault)
-        name = json.loads(text).get("KeyId") if text.startswith("{") else None
-        scene.record(operation=operation, key=name, caller=caller, status=int(status[:3]), bytes=len(body))
+        asked = json.loads(text) if text.startswith("{") else {}
+        scene.record(
+            operation=operation,
+            key=asked.get("KeyId"),
+            caller=caller,
+            status=int(status[:3]),
+            grant_tokens=asked.get("GrantTokens"),
+        )
         if fault and fault["kind"] == "reset":
             reset(environ)
         if fault and fault["kind"] == "truncate":

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
-use prokura_integration::backend::aws::REGION;
+use prokura_integration::backend::aws::{Kms, REGION};
+use prokura_integration::suite;
 use prokura_plugin::KeySpec;
 use serde_json::{Value, json};
 
@@ -13,6 +14,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("keys::every_spec_signs", every_spec_signs),
         trial("keys::every_name_signs", every_name_signs),
         trial("keys::a_key_of_another_account_signs", a_key_of_another_account_signs),
+        trial("keys::grant_tokens_are_sent", grant_tokens_are_sent),
+        suite::trial("aws-kms::keys::localstack_refuses_the_same", localstack_refuses_the_same),
         trial("keys::missing", missing),
         trial("keys::out_of_use", out_of_use),
         trial("keys::of_another_kind", of_another_kind),
@@ -62,6 +65,41 @@ fn a_key_of_another_account_signs(stage: &'static Stage) -> Result<()> {
     stage.attempt(&key.arn, &key)?.signs()?;
     let words = ["there is no such key", "check key id and region"];
     stage.attempt(&key.id, &key)?.refused("key of another account by its id alone", 1, &words)
+}
+
+/// Grants themselves are not enforced here.
+fn grant_tokens_are_sent(stage: &'static Stage) -> Result<()> {
+    let key = stage.key(KeySpec::Ec256)?;
+    stage.attempt(&key.arn, &key)?.with("grant_tokens", "one, two").signs()?;
+    let expected = Some(vec!["one".to_owned(), "two".to_owned()]);
+    for operation in ["kms:GetPublicKey", "kms:Sign"] {
+        let calls = stage.kms.api().calls(&key.id)?;
+        let sent = calls.iter().rfind(|c| c.operation == operation).and_then(|c| c.grant_tokens.clone());
+        anyhow::ensure!(sent == expected, "{operation} had grant tokens {sent:?}");
+    }
+    Ok(())
+}
+
+/// An emulator we did not correct agrees on what is refused.
+fn localstack_refuses_the_same() -> Result<()> {
+    let stage = &Stage::around(Kms::localstack()?)?;
+    let key = stage.key(KeySpec::Ec256)?;
+    let absent = key.arn.replace(&key.id, "00000000-0000-4000-8000-000000000000");
+    stage.attempt(&absent, &key)?.refused("missing key (LocalStack)", 1, &["NotFoundException"])?;
+    stage.attempt("alias/absent", &key)?.refused("missing alias (LocalStack)", 1, &["NotFoundException"])?;
+    stage.kms.api().kms("DisableKey", &json!({"KeyId": key.id}))?;
+    let words = ["DisabledException", "aws kms enable-key"];
+    stage.attempt(&key.arn, &key)?.refused("disabled key (LocalStack)", 1, &words)?;
+    let dying = stage.key(KeySpec::Ec256)?;
+    let body = json!({"KeyId": dying.id, "PendingWindowInDays": 7});
+    stage.kms.api().kms("ScheduleKeyDeletion", &body)?;
+    let words = ["KMSInvalidStateException", "aws kms cancel-key-deletion"];
+    stage.attempt(&dying.arn, &dying)?.refused("key pending deletion (LocalStack)", 1, &words)?;
+    let body = json!({"KeySpec": "RSA_2048", "KeyUsage": "ENCRYPT_DECRYPT"});
+    let made = stage.kms.api().kms("CreateKey", &body)?;
+    let arn = made.pointer("/KeyMetadata/Arn").and_then(Value::as_str).context("no Arn")?;
+    let words = ["its KeyUsage is ENCRYPT_DECRYPT, expected SIGN_VERIFY"];
+    stage.attempt(arn, &key)?.refused("encryption key (LocalStack)", 1, &words)
 }
 
 fn missing(stage: &'static Stage) -> Result<()> {

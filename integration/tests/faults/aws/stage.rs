@@ -47,7 +47,11 @@ pub(crate) fn trial(name: &str, test: impl FnOnce(&'static Stage) -> Result<()> 
 impl Stage {
     /// An emulator of its own, for trials that change it for everybody.
     pub(crate) fn start() -> Result<Self> {
-        let kms = Kms::moto()?;
+        Self::around(Kms::moto()?)
+    }
+
+    /// A home with the plugin for this emulator.
+    pub(crate) fn around(kms: Kms) -> Result<Self> {
         let home = Home::new()?;
         home.install("aws-kms", &executable("notation-aws-kms")?)?;
         Ok(Self { kms, home })
