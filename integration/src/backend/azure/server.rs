@@ -179,12 +179,7 @@ fn write_answer(stream: &mut Box<dyn Stream>, answer: &Answer) -> Result<()> {
     for (name, value) in fixed.iter().chain(&answer.headers) {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    head.push_str(&format!(
-        "content-length: {}
-
-",
-        answer.body.len()
-    ));
+    head.push_str(&format!("content-length: {}\r\n\r\n", answer.body.len()));
     let sent = if answer.mischief.is_some() { answer.body.len() / 2 } else { answer.body.len() };
     stream.write_all(&[head.as_bytes(), &answer.body[..sent]].concat())?;
     stream.flush()?;
