@@ -5,7 +5,7 @@ mod meaning;
 use std::time::Duration;
 
 use cryptoki::error::{Error as CryptokiError, RvError};
-use prokura_plugin::Error;
+use prokura_plugin::{Error, Scope};
 
 use crate::limits::RETRY_SECONDS;
 
@@ -137,6 +137,11 @@ pub fn refused(doing: &str, error: &CryptokiError) -> Error {
             Error::internal(format!("cannot {doing}: the module answered with a malformed value: {other}"))
         }
     }
+}
+
+/// The token or the way to it is gone for now: an HSM that starts anew is back after some seconds.
+pub fn away(error: Error) -> Error {
+    error.with_scope(Scope::Vault).retryable(true).retry_after(Duration::from_secs(RETRY_SECONDS))
 }
 
 /// What may mend this error.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use prokura_plugin::{Error, Scope};
+use prokura_plugin::Error;
 
 use super::module::{Module, Present, Shown, configuration_hint};
 use super::turn::Turn;
@@ -11,7 +11,7 @@ use crate::config::locator::Locator;
 use crate::config::modules::ModuleSpec;
 use crate::config::uri::{TokenFilter, text_attribute};
 use crate::config::{MODULE_NAME, MODULE_PATH};
-use crate::error::{Failure, Recovery};
+use crate::error::{Failure, Recovery, away};
 use crate::key::description::Origin;
 use crate::limits::LISTED_MAX;
 
@@ -143,7 +143,7 @@ impl Search {
         }
         if others.is_empty() {
             // Nothing says that the key id is wrong: an HSM that cannot be reached looks like this.
-            return Error::internal(message).with_scope(Scope::Vault).retryable(true);
+            return away(Error::internal(message));
         }
         Error::validation(message)
     }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use cryptoki::session::{Session, SessionState};
 use cryptoki::slot::Slot;
-use prokura_plugin::{Deadline, Error, Scope};
+use prokura_plugin::{Deadline, Error};
 
 use super::{Access, Calls, Located, Lost, Token, lock};
-use crate::error::{Failure, Recovery, Refusal, failure, recovery};
+use crate::error::{Failure, Recovery, Refusal, away, failure, recovery};
 use crate::limits::{PERSON_SECONDS_MAX, SESSION_WAIT_SECONDS, SESSIONS_GONE_SECONDS};
 use crate::vault::login::Attempt;
 use crate::vault::module::InUse;
@@ -112,7 +112,7 @@ impl Token {
             let gone = Error::internal(format!(
                 "token {label:?} with serial {serial:?} is not there any more; the operator must connect it"
             ));
-            Failure::new(gone.with_scope(Scope::Vault).retryable(true), Recovery::FindToken)
+            Failure::new(away(gone), Recovery::FindToken)
         })?;
         *located = Located { slot: found, generation };
         Ok(found)
