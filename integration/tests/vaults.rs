@@ -1,6 +1,8 @@
 //! One test set against every plugin and every backend: all key specs × JWS and COSE × gRPC and stdio × layout and
 //! registry, and what else a vault can do. Ends with a table.
 
+#![expect(clippy::disallowed_methods, reason = "tests start real programs")]
+
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;

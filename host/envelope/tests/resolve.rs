@@ -96,7 +96,8 @@ fn the_twenty_permutations_of_azure_kv() {
     const WHOLE: Result<&str, &str> = Ok("leaf < inter 2 < inter 1 < root");
     const SHORT: Result<&str, &str> = Ok("short < inter 1 < root");
     const FLAT: Result<&str, &str> = Ok("flat < root");
-    let cases: [(&str, &Holder, Vec<&Holder>, Result<&str, &str>); 20] = [
+    type Case<'a> = (&'a str, &'a Holder, Vec<&'a Holder>, Result<&'a str, &'a str>);
+    let cases: [Case<'_>; 20] = [
         ("2root_leaf", &w.flat, vec![&w.root, &w.root, &w.flat], FLAT),
         ("2self_signed_leaf", &w.self_signed, vec![&w.self_signed, &w.self_signed], Ok("self-signed leaf")),
         (

@@ -78,7 +78,8 @@ fn main() -> Result<()> {
 
 /// One table per vault; a backend that is not there is named.
 fn vaults(seconds: f64) -> Result<()> {
-    let tables: [(&str, fn(f64) -> Result<Vec<Row>>); 5] = [
+    type Table = fn(f64) -> Result<Vec<Row>>;
+    let tables: [(&str, Table); 5] = [
         ("pkcs11", bench::pkcs11::table),
         ("aws-kms", bench::aws::table),
         ("azure-keyvault", bench::azure::table),

@@ -54,7 +54,7 @@ fn grpc_layout(at: &Started<'_>, spec: KeySpec, format: &str, id: &str) -> Resul
 }
 
 fn grpc_registry(at: &Started<'_>, spec: KeySpec, format: &str, id: &str) -> Result<()> {
-    let reference = at.image.push(&at.registry, &format!("{}/grpc-{id}", at.vault.name()))?;
+    let reference = at.image.push(at.registry, &format!("{}/grpc-{id}", at.vault.name()))?;
     let mut arguments = at.key_arguments(&at.key(spec));
     arguments.push(reference.clone());
     at.prokura(&["sign", "--signature-format", format], &arguments)?;
@@ -70,7 +70,7 @@ fn stdio_layout(at: &Started<'_>, spec: KeySpec, format: &str, id: &str) -> Resu
 }
 
 fn stdio_registry(at: &Started<'_>, spec: KeySpec, format: &str, id: &str) -> Result<()> {
-    let reference = at.image.push(&at.registry, &format!("{}/stdio-{id}", at.vault.name()))?;
+    let reference = at.image.push(at.registry, &format!("{}/stdio-{id}", at.vault.name()))?;
     notation_go_signs(at, spec, format, &["-reference".to_owned(), reference.clone()])?;
     verified_in_registry(at, &reference)
 }

@@ -180,6 +180,7 @@ impl VaultKey {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes it")]
 fn not_issued(error: prokura_envelope::issue::IssueError) -> Failure {
     Failure::usage(error.to_string())
 }

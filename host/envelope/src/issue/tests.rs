@@ -50,7 +50,7 @@ fn an_rsa_certificate_is_signed_with_pss() {
     let key = RsaKeyPair::generate(KeySize::Rsa3072).unwrap();
     let spki: aws_lc_rs::encoding::PublicKeyX509Der<'_> =
         aws_lc_rs::encoding::AsDer::as_der(key.public_key()).unwrap();
-    let public = PublicKey::from_spki_der(&spki.as_ref()[..]).unwrap();
+    let public = PublicKey::from_spki_der(spki.as_ref()).unwrap();
     let unissued = self_signed(&public);
     let mut signature = vec![0; 384];
     key.sign(&RSA_PSS_SHA384, &SystemRandom::new(), &unissued.to_be_signed, &mut signature).unwrap();
