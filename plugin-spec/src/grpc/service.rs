@@ -126,9 +126,11 @@ impl PluginService {
     ) -> Result<T, Error> {
         let call = Arc::new(call);
         let key = self.0.keys.open(request).await?;
-        let repeatable = may_repeat(key.as_ref());
-        match self.with_vault(request, key, Arc::clone(&call)).await {
-            Err(error) if repeatable && error.may_reopen() => {
+        match self.with_vault(request, Arc::clone(&key), Arc::clone(&call)).await {
+            // The vendor's answer to `may_repeat` may block as every other.
+            Err(error)
+                if error.may_reopen() && self.in_turn(move || Ok(may_repeat(key.as_ref()))).await? =>
+            {
                 request.deadline().check().map_err(|_| error)?;
                 let key = self.0.keys.open(request).await?;
                 self.with_vault(request, key, call).await
