@@ -3,12 +3,14 @@
 //! Sources: "Common errors" and the errors of each operation in the API references of KMS, ACM, Private CA, Secrets
 //! Manager and S3.
 
+use std::time::Duration;
+
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::operation::RequestId as _;
 use prokura_plugin::{Error, ErrorCode, Scope};
 
-use crate::limits::SHOWN_CHARS_MAX;
+use crate::limits::{REST_SECONDS, SHOWN_CHARS_MAX};
 use crate::vault::Session;
 use crate::vault::attempts::Seen;
 
@@ -262,7 +264,13 @@ where
 }
 
 /// Time ran out, in one attempt or between several.
+///
+/// The host has some of its deadline left, for the answer; it must not spend that on asking again.
 pub(crate) fn out_of_time(doing: &Doing<'_>, seen: &Seen) -> Error {
+    why_out_of_time(doing, seen).retry_after(Duration::from_secs(REST_SECONDS))
+}
+
+fn why_out_of_time(doing: &Doing<'_>, seen: &Seen) -> Error {
     let what = &doing.what;
     let tries = seen.count;
     let Some(code) = &seen.code else {

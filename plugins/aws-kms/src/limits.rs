@@ -8,7 +8,7 @@ pub(crate) const ATTEMPT_SECONDS_MAX: u64 = 10;
 /// Longest a connection takes to be made, in seconds: beyond this the network is the trouble.
 pub(crate) const CONNECT_SECONDS_MAX: u64 = 3;
 /// How long before the host's deadline a call is given up, in milliseconds, so that the reason still reaches a host that is
-/// busy; but at most a tenth of what is left.
+/// busy; but at most a quarter of what is left.
 pub(crate) const ANSWER_MILLISECONDS: u64 = 500;
 /// Most attempts of one call: with the pauses below six seconds on average. Whoever has more time asks again.
 pub(crate) const ATTEMPTS_MAX: u32 = 8;
@@ -41,5 +41,7 @@ pub(crate) const CERTIFICATE_SECONDS: u64 = 300;
 pub(crate) const NEW_KEY_SECONDS_MAX: u64 = 30;
 /// How often it is asked for meanwhile, in milliseconds.
 pub(crate) const NEW_KEY_POLL_MILLISECONDS: u64 = 500;
+/// How long a host is asked to rest after a call that ran out of time, in seconds: longer than what was left for the answer.
+pub(crate) const REST_SECONDS: u64 = 1;
 /// Longest text from AWS that is repeated in an error message, in characters.
 pub(crate) const SHOWN_CHARS_MAX: usize = 400;

@@ -184,7 +184,7 @@ impl Session {
 /// What is left for a call, less what the answer needs to travel.
 fn time_for(deadline: Deadline) -> Duration {
     let left = deadline.remaining().unwrap_or(Duration::MAX).min(Duration::from_secs(CALL_SECONDS_MAX));
-    left - Duration::from_millis(ANSWER_MILLISECONDS).min(left / 10)
+    left - Duration::from_millis(ANSWER_MILLISECONDS).min(left / 4)
 }
 
 /// The region config names, or that of the environment, or of the profile; that of EC2 only where it was asked for.
