@@ -18,6 +18,7 @@ mod place;
 mod step;
 
 use place::Place;
+pub(crate) use step::quoted;
 use step::{Runner, Step};
 
 /// The tag of the packed artifact and of its tampered copy.

@@ -10,6 +10,7 @@ use prokura_signer::{Error, Plugin, VaultKey};
 use serde::Serialize;
 
 use super::Scene;
+use super::quickstart::quoted;
 use crate::cli::key::{KeyCreateOptions, KeyDiscoverOptions, VaultOptions};
 use crate::cli::value::to_map;
 use crate::exit::Failure;
@@ -162,6 +163,9 @@ struct Created<'a> {
     name: Option<&'a str>,
     #[serde(skip)]
     plugin: &'a str,
+    /// Whether plugin config was given, which the key list needs too.
+    #[serde(skip)]
+    configured: bool,
 }
 
 impl Report for Created<'_> {
@@ -172,8 +176,10 @@ impl Report for Created<'_> {
             Some(name) => writeln!(out, "{}: added to the key list", printable_line(name)),
             None => writeln!(
                 out,
-                "add it to the key list with: prokura key add --plugin {} --id {:?} KEY_NAME",
-                self.plugin, self.key.id
+                "add it to the key list with{}: prokura key add --plugin {} --id {} KEY_NAME",
+                if self.configured { " the same --plugin-config and" } else { "" },
+                self.plugin,
+                quoted(&id)
             ),
         }
     }
@@ -203,7 +209,8 @@ pub(crate) async fn create(
         let entry = KeyEntry::plugin(name, &key.id, plugin, to_map(&options.vault.plugin_config));
         SigningKeys::update(&scene.context.directories, |keys| keys.add(entry, false))?;
     }
-    output.report(&Created { key, name: options.add.as_deref(), plugin })
+    let configured = !options.vault.plugin_config.is_empty();
+    output.report(&Created { key, name: options.add.as_deref(), plugin, configured })
 }
 
 async fn start(options: &VaultOptions, scene: &Scene<'_>) -> Result<Plugin, Failure> {
