@@ -13,7 +13,7 @@ use super::Scene;
 use super::quickstart::quoted;
 use crate::cli::key::{KeyCreateOptions, KeyDiscoverOptions, VaultOptions};
 use crate::cli::value::to_map;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output::{Output, Report, printable_line, table};
 use crate::signing::{plugin_directory, plugin_options, vault_config};
 use crate::signing_keys::{KeyEntry, SigningKeys};
@@ -122,12 +122,18 @@ pub(crate) async fn discover(
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     let plugin = start(&options.vault, scene).await?;
-    let (mut keys, mut problems) = (Vec::new(), Vec::new());
+    let (mut keys, mut problems, mut exit) = (Vec::new(), Vec::new(), Exit::Refused);
     let config = vault_config(&options.vault.plugin_config);
     let mut found = |listed: Result<VaultKey, Error>| {
         match listed {
             Ok(key) => keys.push(Shown::of(key)),
-            Err(error) => problems.push(error.to_string()),
+            Err(error) => {
+                let failure = Failure::from(error);
+                problems.push(failure.to_string());
+                if failure.exit == Exit::Infrastructure {
+                    exit = Exit::Infrastructure;
+                }
+            }
         }
         ControlFlow::Continue(())
     };
@@ -149,7 +155,8 @@ pub(crate) async fn discover(
     let incomplete = !problems.is_empty();
     output.report(&Discovered { plugin: options.vault.plugin.as_str(), keys, problems })?;
     if incomplete {
-        return Err(Failure::infrastructure("some keys could not be looked at; the warnings say why"));
+        let error = anyhow::Error::msg("some keys could not be looked at; the warnings say why");
+        return Err(Failure::new(exit, error));
     }
     Ok(())
 }
