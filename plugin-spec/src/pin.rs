@@ -51,6 +51,8 @@ pub enum PinError {
     Absent {
         /// Where the PIN should be.
         origin: String,
+        /// What puts it there.
+        advice: &'static str,
     },
     /// Empty, longer than any PIN, or not UTF-8.
     NotAPin {
@@ -130,7 +132,7 @@ impl std::fmt::Display for PinError {
                 "PIN {origin} has mode {mode:03o}: other users may reach it. Its owner must take those rights away \
                  (chmod o= FILE)"
             ),
-            Self::Absent { origin } => write!(f, "PIN {origin} is not set"),
+            Self::Absent { origin, advice } => write!(f, "PIN {origin} is not set; {advice}"),
             Self::NotAPin { origin, found } => {
                 write!(f, "PIN {origin} is {found}, expected 1 to {PIN_BYTES_MAX} bytes of UTF-8")
             }

@@ -161,9 +161,17 @@ fn from_default(surroundings: &Surroundings) -> Result<Option<Pin>, PinError> {
     Ok(None)
 }
 
+/// What a person does who has set the variable and finds it missing here.
+const VARIABLE_ADVICE: &str =
+    "prokura hands on to plugins variables that start with PROKURA_PLUGIN_, and few others";
+const CREDENTIAL_ADVICE: &str =
+    "the unit of the service needs LoadCredential= or LoadCredentialEncrypted= for it";
+
 fn from_variable(name: &str, surroundings: &Surroundings) -> Result<Pin, PinError> {
     let origin = format!("from environment variable {name}");
-    let Some(value) = surroundings.variable(name) else { return Err(PinError::Absent { origin }) };
+    let Some(value) = surroundings.variable(name) else {
+        return Err(PinError::Absent { origin, advice: VARIABLE_ADVICE });
+    };
     let value = Zeroizing::new(value.into_encoded_bytes());
     Pin::new(&value, origin)
 }
@@ -172,11 +180,11 @@ fn from_credential(name: &str, surroundings: &Surroundings) -> Result<Pin, PinEr
     let origin = format!("from systemd credential {name}");
     let directory = surroundings.variable(CREDENTIALS_DIRECTORY).map(PathBuf::from);
     let Some(directory) = directory.filter(|d| d.is_absolute()) else {
-        return Err(PinError::Absent { origin });
+        return Err(PinError::Absent { origin, advice: CREDENTIAL_ADVICE });
     };
     let path = directory.join(name);
     if !path.exists() {
-        return Err(PinError::Absent { origin });
+        return Err(PinError::Absent { origin, advice: CREDENTIAL_ADVICE });
     }
     file::read(&path, origin)
 }
