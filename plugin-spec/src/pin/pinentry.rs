@@ -143,7 +143,10 @@ fn refusal(line: &[u8]) -> PinError {
         Some(code) if CANCELLED.contains(&(code & 0xFFFF)) => {
             PinError::Declined { origin: ORIGIN.to_owned() }
         }
-        Some(code) => unreadable(format!("it answered with error {code}")),
+        Some(_) => unreadable(format!(
+            "it answered {:?}; a pinentry needs a display or a terminal: name another pin-source where there is none",
+            text.trim_end()
+        )),
         None => unreadable("it does not speak the pinentry protocol"),
     }
 }
