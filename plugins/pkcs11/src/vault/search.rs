@@ -132,11 +132,13 @@ impl Search {
 
     fn none(&self, filter: &TokenFilter) -> Error {
         let others: Vec<&Present> = self.others.iter().collect();
-        let mut message = format!("no token matches {}; {} ", described(filter), self.libraries.join(", "));
+        let mut message =
+            format!("no token matches {}; {} ", described(filter), self.libraries.join(" and "));
+        let show = if self.libraries.len() == 1 { "shows" } else { "show" };
         if others.is_empty() {
-            let _ = write!(message, "shows no initialised token; is it connected?{}", self.hint);
+            let _ = write!(message, "{show} no initialised token; is it connected?{}", self.hint);
         } else {
-            let _ = write!(message, "shows {}", listed(&others));
+            let _ = write!(message, "{show} {}", listed(&others));
         }
         for line in self.notes.iter().take(LISTED_MAX) {
             let _ = write!(message, "; {line}");
