@@ -152,7 +152,8 @@ fn last_try(name: &str, pin: &Pin) -> Error {
     let origin = pin.origin();
     Error::access_denied(format!(
         "the PIN of {name} has one try left before it is blocked; the PIN {origin} was not sent. Enter the right PIN by \
-         hand, which restores all tries: yubico-piv-tool -a verify-pin, or sign with pin-source=ask"
+         hand, which restores all tries: sign with pin-source=ask, or, with no other YubiKey connected, \
+         yubico-piv-tool -a verify-pin"
     ))
     .with_scope(Scope::Request)
     .retryable(false)
