@@ -162,7 +162,10 @@ fn ends_soon(certificate: &Certificate, now: Timestamp) -> bool {
 /// Names under which plugins take secrets that should not lie in a file everybody copies around.
 pub(crate) fn sounds_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["pin", "password", "passphrase", "secret"].contains(&name.as_str())
+    let told_elsewhere =
+        ["file", "source", "env", "id", "name", "path"].iter().any(|end| name.ends_with(end));
+    let secret = ["password", "passphrase", "secret"].iter().any(|word| name.contains(word));
+    name == "pin" || secret && !told_elsewhere
 }
 
 /// Without a countersignature, a signature is only good while its certificate is. Whoever asks for one must not believe
@@ -314,6 +317,8 @@ mod tests {
     #[test]
     fn places_of_secrets_are_no_secrets() {
         assert!(sounds_secret("PIN") && sounds_secret("password"));
+        assert!(sounds_secret("client_secret") && sounds_secret("aws_secret_access_key"));
+        assert!(!sounds_secret("secret-id-file") && !sounds_secret("client_secret_file"));
         assert!(!sounds_secret("pin-source") && !sounds_secret("keyPath") && !sounds_secret("token"));
     }
 }
