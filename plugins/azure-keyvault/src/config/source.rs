@@ -77,6 +77,12 @@ struct Given<'a> {
 impl Source {
     /// Chooses by `credential_type`, else by `AZURE_TOKEN_CREDENTIALS`, else by what the environment holds.
     pub(crate) fn choose(request: &VaultRequest, surroundings: &Surroundings) -> Result<Self, Error> {
+        if request.config_optional("client_secret").is_some() {
+            return Err(Error::validation(
+                "plugin config client_secret would hold a secret, which is stored and shown in plain text; set \
+                 AZURE_CLIENT_SECRET, or --plugin-config client_secret_file=FILE, and replace the secret",
+            ));
+        }
         let given = Given { request, surroundings };
         if let Some(text) = request.config_optional("credential_type") {
             return given.named(text, "plugin config credential_type");
