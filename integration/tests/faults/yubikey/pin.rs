@@ -73,7 +73,7 @@ fn typed(scene: &mut Scene) -> Result<String> {
     scene.signs(&served, &scene.bare(0x9C, KeySpec::Ec256), SOON)?;
     ensure!(scene.card().tries().0 == 3, "the right PIN restores the tries");
     let heard = served.person().heard();
-    ensure!(heard == ["pin: PIN of YubiKey 12345678 (1)"], "{heard:?}");
+    ensure!(heard == ["pin: YubiKey 12345678 (1)"], "{heard:?}");
     Ok(format!("signs; the person was asked {:?}", heard.concat()))
 }
 

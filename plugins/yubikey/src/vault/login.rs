@@ -77,7 +77,7 @@ impl Login {
             Tries::Left(left) => Some(u32::from(left)),
             Tries::Verified => None,
         };
-        let prompt = PinPrompt { text: format!("PIN of {name}"), tries_left: left };
+        let prompt = PinPrompt { text: name.clone(), tries_left: left };
         match self.person.pin(&prompt, deadline)? {
             Some(pin) => checked(pin, Some(tries)),
             None => Err(Error::access_denied(format!(
