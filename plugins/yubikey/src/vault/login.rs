@@ -129,16 +129,17 @@ pub(crate) fn verify(session: &mut Session<'_>, device: &Device, held: &HeldPin)
         Verdict::Wrong(left) => {
             *session.verified = false;
             *device.refused_pin() = Pin::new(held.pin.expose().as_bytes(), held.pin.origin()).ok();
-            Err(wrong(&name, &held.pin, left).into())
+            Err(wrong(&name, held, left).into())
         }
     }
 }
 
-fn wrong(name: &str, pin: &Pin, left: u8) -> Error {
-    let origin = pin.origin();
+fn wrong(name: &str, held: &HeldPin, left: u8) -> Error {
+    let origin = held.pin.origin();
     let then = match left {
         0 => format!("no try is left and the PIN is blocked now: {UNBLOCK}"),
         1 => "1 try is left; it is not spent on a stored PIN".to_owned(),
+        left if held.told.is_some() => format!("{left} tries are left; sign again and type the right one"),
         left => format!("{left} tries are left; it is not tried again, correct it there"),
     };
     Error::access_denied(format!("{name} refused the PIN {origin}: {then}"))
