@@ -10,20 +10,23 @@ use crate::limits::ANSWER_BYTES_MAX;
 use crate::output::{Format, Output, Report};
 use crate::password::Password;
 
-/// Asks `question [y/N]`. Only `y` and `yes` mean yes; anything else is reported as a cancelled operation. The end
-/// of standard input means no, silently, as in `notation`.
+/// Asks `question [y/N]`. Only `y` and `yes` mean yes; anything else is reported as a cancelled operation.
 ///
 /// # Errors
-/// If standard input cannot be read.
+/// If standard input cannot be read or ends without an answer. (`notation` takes the end for a no and succeeds: a script
+/// then takes an old signature for the new one.)
 pub(crate) async fn confirm(output: &mut Output<'_>, question: &str) -> Result<bool, Failure> {
     output.ask(&format!("{question} [y/N] "))?;
     let answer = waiting(|| read_line(&mut io::stdin().lock())).await?;
     match answer.as_deref().map(str::to_ascii_lowercase).as_deref() {
-        Some("y" | "yes") => return Ok(true),
-        None if output.format() == Format::Text => {}
-        _ => output.report(&Cancelled { cancelled: true })?,
+        Some("y" | "yes") => Ok(true),
+        // A script must not take a question that nobody answered for work that was done.
+        None => Err(Failure::usage(
+            "the question was not answered: there is no more input, and nothing was changed; say yes beforehand with \
+             --yes or --force, whichever the verb has",
+        )),
+        _ => output.report(&Cancelled { cancelled: true }).map(|()| false),
     }
-    Ok(false)
 }
 
 /// Waits for the user on another thread, so that Ctrl-C is heard meanwhile.

@@ -19,7 +19,7 @@ use prokura_integration::vault::TestVault as _;
 /// when it ends.
 #[derive(Parser)]
 struct Arguments {
-    /// A Managed HSM, at https://prokura.managedhsm.azure.net, instead of a vault, at https://prokura.vault.azure.net.
+    /// A Managed HSM, at `https://prokura.managedhsm.azure.net`, instead of a vault, at `https://prokura.vault.azure.net`.
     #[arg(long)]
     managed_hsm: bool,
     /// What to run.

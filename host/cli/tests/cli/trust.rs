@@ -128,7 +128,8 @@ fn certificates_are_added_listed_and_deleted() {
     );
     assert!(declined.status.success());
     let nobody = home.run_with(&["cert", "delete", "-t", "ca", "-s", "other", "t.crt"], "", &[]);
-    assert!(nobody.status.success() && nobody.stdout.ends_with(b"[y/N] "));
+    assert!(nobody.status.code() == Some(2) && nobody.stdout.ends_with(b"[y/N] "));
+    assert!(stderr(&nobody).contains("the question was not answered"), "{}", stderr(&nobody));
     let json =
         home.run_with(&["cert", "delete", "-t", "ca", "-s", "other", "t.crt", "-o", "json"], "n\n", &[]);
     let cancelled: Value = serde_json::from_slice(&json.stdout).unwrap();

@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub enum Habit {
     /// So long after the card began to ask.
     After(Duration),
-    /// Only by [`Finger::touch`].
+    /// Only by `Finger::touch`.
     OnDemand,
 }
 

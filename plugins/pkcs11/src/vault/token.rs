@@ -48,7 +48,7 @@ pub struct Access<'a> {
     pub pin: &'a PinReader,
     /// How long a call may last.
     pub settings: &'a Settings,
-    /// Whether the caller has a turn with the module already, see [`Turn`].
+    /// Whether the caller has a turn with the module already, see `Turn`.
     pub in_turn: bool,
 }
 

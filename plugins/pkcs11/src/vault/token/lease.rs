@@ -193,7 +193,7 @@ impl<'a> Inside<'a> {
     /// Authenticates for the signature that was begun in the session.
     ///
     /// # Errors
-    /// As [`Login::confirm`].
+    /// As `Login::confirm`.
     pub fn confirm(&self) -> Result<(), Refusal> {
         let _turn = self.token.turn(self.access);
         let mut login = lock(&self.token.login);
