@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::context::Terminals;
 use crate::exit::{Exit, Failure};
 use crate::limits::ANSWER_BYTES_MAX;
-use crate::output::{Format, Output, Report};
+use crate::output::{Output, Report};
 use crate::password::Password;
 
 /// Asks `question [y/N]`. Only `y` and `yes` mean yes; anything else is reported as a cancelled operation.
