@@ -12,7 +12,8 @@ use crate::home::Home;
 fn every_signal_that_asks_for_the_end_takes_plugin_and_private_directory_along() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::QUIT, 131), (Signal::INT, 130)] {
         let home = Home::new();
-        let (mut prokura, plugin) = hanging(&home, "exec");
+        // A test that was itself started with nohup ignores SIGHUP, and its children would too.
+        let (mut prokura, plugin) = hanging(&home, "exec env --default-signal");
         kill_process(Pid::from_child(&prokura), signal).unwrap();
         assert_eq!(prokura.wait().unwrap().code(), Some(code), "{signal:?}");
         eventually("the plugin still runs", || !runs(&plugin));
