@@ -61,7 +61,9 @@ impl Desk {
 
     fn at_terminal(&self) -> Result<Terminal> {
         let script = system("script", "apt-get install bsdutils")?;
-        let mut command = self.home.command(&script);
+        // A test that runs in the background ignores SIGINT, and its children would too.
+        let mut command = self.home.command(&system("env", "apt-get install coreutils")?);
+        command.arg("--default-signal").arg(&script);
         command.args(["-q", "-e", "-c"]).arg(self.line()?).arg("/dev/null").env("SHELL", "/bin/sh");
         Terminal::start(&mut command)
     }
