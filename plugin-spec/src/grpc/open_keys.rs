@@ -44,11 +44,6 @@ impl OpenKeys {
         Arc::new(Self { open_key, entries: Mutex::default() })
     }
 
-    /// What opens keys, for calls that want a key of their own.
-    pub(crate) fn opener(&self) -> &dyn OpenKey {
-        self.open_key.as_ref()
-    }
-
     /// Closes a key whatever its state: what the vault holds of it has changed.
     pub(crate) fn forget(&self, request: &KeyRequest) {
         self.locked().by_name.remove(&name(request));

@@ -107,6 +107,23 @@ impl PluginService {
         .await
     }
 
+    async fn install(
+        &self,
+        request: KeyRequest,
+        certificates: Vec<Vec<u8>>,
+    ) -> Result<v1::InstallCertificateResponse, Error> {
+        let (calls, keys) = (self.0.vault_calls.clone(), Arc::clone(&self.0.keys));
+        calls.check_installs()?;
+        let key = keys.open(&request).await?;
+        self.in_turn(move || {
+            calls.install(key.as_ref(), &request, certificates)?;
+            // The next description shows the certificate.
+            keys.forget(&request);
+            Ok(v1::InstallCertificateResponse {})
+        })
+        .await
+    }
+
     /// [`Self::sign`] of a request as it came, within its deadline.
     pub(crate) async fn sign_one(
         &self,
@@ -294,14 +311,7 @@ impl Plugin for PluginService {
         let deadline = deadline(&request);
         let v1::InstallCertificateRequest { key, certificate_chain } = request.into_inner();
         let request = self.key_request(key, deadline).map_err(status_from_error)?;
-        let (calls, keys) = (self.0.vault_calls.clone(), Arc::clone(&self.0.keys));
-        let work = move || {
-            calls.install(keys.opener(), &request, certificate_chain)?;
-            // The next description shows the certificate.
-            keys.forget(&request);
-            Ok(v1::InstallCertificateResponse {})
-        };
-        answered(deadline, self.in_turn(work)).await
+        answered(deadline, self.install(request, certificate_chain)).await
     }
 
     async fn interact(

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorCode};
 use crate::limits::LISTED_KEYS_MAX;
 use crate::message::capability;
 use crate::request::{CreateRequest, Deadline, KeyRequest, VaultRequest};
-use crate::signing_key::{CreateKey, InstallCertificate, ListKeys, Listed, OpenKey};
+use crate::signing_key::{CreateKey, InstallCertificate, ListKeys, Listed, SigningKey};
 use crate::stdio::panicked;
 
 /// How many keys wait for a host that reads slowly.
@@ -70,19 +70,21 @@ impl VaultCalls {
         Ok(v1::CreateKeyResponse { key: Some(description_to_wire(key)) })
     }
 
-    /// Installs a certificate beside its key, which `open_key` finds. Blocks.
+    /// What installs certificates, if the vendor gave it: asked before anybody logs in.
+    pub(crate) fn check_installs(&self) -> Result<&Arc<dyn InstallCertificate>, Error> {
+        let served = capability::CERTIFICATE_INSTALL_1;
+        self.install_certificate.as_ref().ok_or_else(|| not_served("InstallCertificate", served))
+    }
+
+    /// Installs a certificate beside an opened key. Blocks.
     pub(crate) fn install(
         &self,
-        open_key: &dyn OpenKey,
+        key: &dyn SigningKey,
         request: &KeyRequest,
         certificates: Vec<Vec<u8>>,
     ) -> Result<(), Error> {
-        let served = capability::CERTIFICATE_INSTALL_1;
-        let install =
-            self.install_certificate.as_ref().ok_or_else(|| not_served("InstallCertificate", served))?;
-        let key = open_key.open_key(request)?;
+        let install = self.check_installs()?;
         let chain = installable(certificates, key.public_key())?;
-        drop(key);
         request.deadline().check()?;
         install.install_certificate(request, &chain)
     }
