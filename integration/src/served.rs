@@ -82,8 +82,8 @@ pub fn reference(key: TestKey) -> Result<KeyReference> {
     Ok(KeyReference::new(key.id, key.config.into_iter().collect())?)
 }
 
-/// Of a manifest that needs no registry.
-fn request() -> SignRequest {
+/// A request to sign a manifest that needs no registry.
+pub fn request() -> SignRequest {
     SignRequest {
         format: EnvelopeFormat::Jws,
         target: Descriptor {

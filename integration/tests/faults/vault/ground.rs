@@ -1,19 +1,18 @@
 //! What the trials stand on: one filled server, one home, and ways to sign as a user and as a host.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
-use prokura_envelope::{Descriptor, EnvelopeFormat};
 use prokura_integration::backend::fault_proxy::FaultProxy;
 use prokura_integration::backend::openbao::OpenBao;
 use prokura_integration::home::Home;
 use prokura_integration::program::{Missing, Run, executable, output};
+use prokura_integration::served::request;
 use prokura_plugin::message::PluginConfig;
 use prokura_plugin::{Digest, KeySpec};
-use prokura_signer::{KeyReference, Plugin, PluginDirectory, PluginOptions, Preference, SignRequest};
+use prokura_signer::{KeyReference, Plugin, PluginDirectory, PluginOptions, Preference};
 
 /// The key most trials sign with.
 pub(crate) const KEY: &str = "ec-256";
@@ -217,23 +216,6 @@ impl Host {
     ) -> Result<Option<String>> {
         let signing = prokura_signer::sign_described(&self.plugin, key, description, request());
         Ok(self.runtime.block_on(signing)?.key_version)
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a signature tells when it was made")]
-fn request() -> SignRequest {
-    SignRequest {
-        format: EnvelopeFormat::Jws,
-        target: Descriptor {
-            media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
-            digest: format!("sha256:{}", "ab".repeat(32)),
-            size: 528,
-            annotations: BTreeMap::new(),
-        },
-        user_metadata: BTreeMap::new(),
-        expiry: None,
-        signing_time: jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap_or_default(),
-        agent: "prokura-faults/0".to_owned(),
     }
 }
 
