@@ -28,7 +28,7 @@ use crate::interaction::Interaction;
 use crate::limits::USEFUL_LIFE;
 use crate::plugin::KeyReference;
 use crate::sign::{DigestSignature, KeyDescription};
-use answer::{described, signed};
+use answer::{described, listed, signed};
 use hangs::Hangs;
 use process::Process;
 

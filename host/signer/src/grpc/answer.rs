@@ -1,7 +1,7 @@
 //! What the answers of a serving plugin must hold.
 
 use prokura_plugin::grpc::details_from_wire;
-use prokura_plugin::{CertificateChain, KeyDetails, KeySpec, PublicKey, SigningAlgorithm};
+use prokura_plugin::{CertificateChain, KeyDetails, KeySpec, KeyState, PublicKey, SigningAlgorithm};
 use prokura_proto::plugin::v1 as wire;
 
 use crate::checks::{check_algorithm, check_echo, check_encoding, check_key_spec};
@@ -16,17 +16,45 @@ pub(super) fn described(
 ) -> Result<KeyDescription, Violation> {
     check_echo("KEY-1", &answer.key_id, key.key_id())?;
     let key_spec = check_key_spec(&answer.key_spec)?;
+    let public_key = public_key_of(&answer, key_spec)?;
+    describe(answer, key_spec, Some(public_key))
+}
+
+/// A key in a list. Of one that cannot be used now, some vaults tell no public key (SPEC LIST-5).
+pub(super) fn listed(
+    answer: wire::DescribeKeyResponse,
+    key: &KeyReference,
+) -> Result<KeyDescription, Violation> {
+    let state = answer.details.as_ref().and_then(|details| details.state.parse::<KeyState>().ok());
+    let is_idle = state.is_some_and(|state| state != KeyState::Enabled);
+    if !is_idle || !answer.public_key.is_empty() {
+        return described(answer, key);
+    }
+    check_echo("KEY-1", &answer.key_id, key.key_id())?;
+    let key_spec = check_key_spec(&answer.key_spec)?;
+    describe(answer, key_spec, None)
+}
+
+fn public_key_of(answer: &wire::DescribeKeyResponse, key_spec: KeySpec) -> Result<PublicKey, Violation> {
     let public_key = public_key("GRPC-3", &answer.public_key)?;
     if public_key.spec() != key_spec {
         let message =
             format!("public_key is an {} key, expected the {key_spec} of key_spec", public_key.spec());
         return Err(Violation::new("GRPC-3", message));
     }
+    Ok(public_key)
+}
+
+fn describe(
+    answer: wire::DescribeKeyResponse,
+    key_spec: KeySpec,
+    public_key: Option<PublicKey>,
+) -> Result<KeyDescription, Violation> {
     let chain = CertificateChain::from_der(answer.certificate_chain)
         .map_err(|e| Violation::new("GRPC-4", format!("certificate_chain: {e}")))?;
     let details = details_from_wire(answer.details).map_err(|problem| Violation::new("KEY-3", problem))?;
     let details = cleaned_details(details);
-    Ok(KeyDescription { key_spec, public_key: Some(public_key), chain: Some(chain), details })
+    Ok(KeyDescription { key_spec, public_key, chain: Some(chain), details })
 }
 
 /// The inner error is the spec of the key that signed, if key and algorithm agree that it is another one.
@@ -116,6 +144,26 @@ mod tests {
             fault(&mut bad);
             assert_eq!(described(bad, &key()).unwrap_err().rule, rule);
         }
+    }
+
+    #[test]
+    fn only_a_listed_key_that_cannot_be_used_may_have_no_public_key() {
+        let in_state = |state: &str| {
+            let details = wire::KeyDetails { state: state.to_owned(), ..Default::default() };
+            wire::DescribeKeyResponse { public_key: Vec::new(), details: Some(details), ..description() }
+        };
+        for state in ["DISABLED", "PENDING_DELETION", "UNAVAILABLE"] {
+            let key_found = listed(in_state(state), &key()).unwrap();
+            assert_eq!(key_found.details.state.map(KeyState::as_str), Some(state));
+            assert_eq!((key_found.public_key, key_found.key_spec), (None, KeySpec::Ec256));
+            assert_eq!(described(in_state(state), &key()).unwrap_err().rule, "GRPC-3", "{state}");
+        }
+        for state in ["ENABLED", "", "LATER"] {
+            assert_eq!(listed(in_state(state), &key()).unwrap_err().rule, "GRPC-3", "{state}");
+        }
+        let other = wire::DescribeKeyResponse { key_spec: "EC-512".to_owned(), ..in_state("DISABLED") };
+        assert_eq!(listed(other, &key()).unwrap_err().rule, "KEY-2");
+        assert!(listed(description(), &key()).unwrap().public_key.is_some());
     }
 
     #[test]

@@ -9,9 +9,10 @@ use prokura_plugin::{CertificateChain, KeyId, KeySpec};
 use prokura_proto::plugin::v1 as wire;
 use prokura_proto::plugin::v1::list_keys_response::Found;
 
-use super::{Serving, check_size, described, reference, status, timed};
+use super::{Serving, check_size, described, listed, reference, status, timed};
 use crate::error::{Error, Violation};
 use crate::plugin::KeyReference;
+use crate::sign::KeyDescription;
 use crate::vault::VaultKey;
 
 const LIST_KEYS: &str = "ListKeys";
@@ -38,7 +39,7 @@ impl Serving {
             let Some(answer) = self.call(LIST_KEYS, left, next).await? else { return Ok(()) };
             let key = match answer.found {
                 Some(Found::Key(key)) => {
-                    vault_key(key, config).map_err(|violation| violation.by(&self.plugin, LIST_KEYS))
+                    vault_key(key, config, listed).map_err(|violation| violation.by(&self.plugin, LIST_KEYS))
                 }
                 Some(Found::Error(error)) => Err(status::refused_in_stream(&self.plugin, LIST_KEYS, error)),
                 None => continue, // an answer of a later protocol
@@ -69,7 +70,7 @@ impl Serving {
         let answer = self
             .call(CREATE_KEY, limit, async move { client.create_key(timed(request, limit)).await })
             .await?;
-        let key = vault_key(answer.key.unwrap_or_default(), config);
+        let key = vault_key(answer.key.unwrap_or_default(), config, described);
         let key = key.and_then(|key| match key.description.key_spec {
             found if found == spec => Ok(key),
             found => {
@@ -97,8 +98,14 @@ impl Serving {
     }
 }
 
-fn vault_key(answer: wire::DescribeKeyResponse, config: &PluginConfig) -> Result<VaultKey, Violation> {
+type Read = fn(wire::DescribeKeyResponse, &KeyReference) -> Result<KeyDescription, Violation>;
+
+fn vault_key(
+    answer: wire::DescribeKeyResponse,
+    config: &PluginConfig,
+    read: Read,
+) -> Result<VaultKey, Violation> {
     let reference = KeyReference::new(answer.key_id.clone(), config.clone())
         .map_err(|error| Violation::new("LIST-1", format!("key_id: {error}")))?;
-    Ok(VaultKey { description: described(answer, &reference)?, reference })
+    Ok(VaultKey { description: read(answer, &reference)?, reference })
 }
