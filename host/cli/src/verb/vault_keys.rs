@@ -1,117 +1,44 @@
 //! `key discover` and `key create`: the keys inside a vault.
 
+mod shown;
+
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-use jiff::Timestamp;
-use prokura_envelope::certificate::Certificate;
-use prokura_plugin::KeyDetails;
+use prokura_plugin::message::capability;
 use prokura_signer::{Error, Plugin, VaultKey};
 use serde::Serialize;
 
+use self::shown::Shown;
 use super::Scene;
 use super::quickstart::quoted;
 use crate::cli::key::{KeyCreateOptions, KeyDiscoverOptions, VaultOptions};
 use crate::cli::value::to_map;
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, Report, printable_line, table};
+use crate::output::{Output, Report, printable_line};
 use crate::signing::{plugin_directory, plugin_options, vault_config};
 use crate::signing_keys::{KeyEntry, SigningKeys};
 
-/// JSON of `key discover`: `{plugin, keys: [KEY], problems: [sentence]}`, and of `key create`: `KEY`. A KEY is
-/// `{id, exactId?, keySpec, version?, state?, label?, subject?, issuer?, notAfter?, pinPolicy?, touchPolicy?, exportable?,
-/// attributes: {name: value}, attested}`.
+/// JSON of `key discover`: `{plugin, keys: [KEY], problems: [sentence]}`.
 #[derive(Serialize)]
 struct Discovered<'a> {
     plugin: &'a str,
     keys: Vec<Shown>,
     problems: Vec<String>,
+    /// Whether the plugin can make a key.
+    #[serde(skip)]
+    makes_keys: bool,
 }
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Shown {
-    id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exact_id: Option<String>,
-    key_spec: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issuer: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    not_after: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pin_policy: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    touch_policy: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exportable: Option<bool>,
-    attributes: std::collections::BTreeMap<String, String>,
-    attested: bool,
-}
-
-impl Shown {
-    fn of(key: VaultKey) -> Self {
-        let VaultKey { reference, description } = key;
-        let leaf = description.chain.as_ref().and_then(|chain| chain.certificates().first());
-        let leaf = leaf.and_then(|der| Certificate::from_der(der).ok());
-        let id = reference.key_id().to_string();
-        let KeyDetails {
-            version,
-            state,
-            pin_policy,
-            touch_policy,
-            exportable,
-            label,
-            exact_key_id,
-            attributes,
-            attestation,
-        } = description.details;
-        Self {
-            exact_id: exact_key_id.map(|exact| exact.to_string()).filter(|exact| *exact != id),
-            id,
-            key_spec: description.key_spec.as_str(),
-            version,
-            state: state.map(|state| state.as_str()),
-            label,
-            subject: leaf.as_ref().map(Certificate::subject),
-            issuer: leaf.as_ref().map(Certificate::issuer),
-            not_after: leaf.as_ref().map(Certificate::not_after),
-            pin_policy: pin_policy.map(|policy| policy.as_str()),
-            touch_policy: touch_policy.map(|policy| policy.as_str()),
-            exportable,
-            attributes,
-            attested: !attestation.is_empty(),
-        }
-    }
-
-    fn row(&self) -> [String; 7] {
-        let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
-        [
-            self.id.clone(),
-            self.key_spec.to_owned(),
-            text(self.state),
-            text(self.subject.as_deref()),
-            self.not_after.map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%d").to_string()),
-            text(self.pin_policy),
-            text(self.touch_policy),
-        ]
-    }
-}
-
-const HEAD: [&str; 7] = ["KEY ID", "KEY SPEC", "STATE", "CERTIFICATE SUBJECT", "EXPIRES", "PIN", "TOUCH"];
 
 impl Report for Discovered<'_> {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let rows: Vec<_> = self.keys.iter().map(Shown::row).collect();
-        table::write(out, HEAD, &rows)
+        if !self.keys.is_empty() {
+            return shown::write_table(out, &self.keys);
+        }
+        // What could not be looked at may well be able to sign.
+        let anywhere = if self.problems.is_empty() { "no key found that can sign" } else { "no key listed" };
+        let make = if self.makes_keys { "make one with prokura key create, or " } else { "" };
+        writeln!(out, "{anywhere}; {make}name another place in the vault with --plugin-config")
     }
 }
 
@@ -137,23 +64,18 @@ pub(crate) async fn discover(
         }
         ControlFlow::Continue(())
     };
+    let makes_keys = plugin.metadata().has(capability::KEY_CREATE_1);
     let listing = plugin.list_keys(&config, &mut found);
     let listed = scene.progress.step("listing the keys", listing).await;
     plugin.close().await;
     listed?;
     keys.sort_by(|a, b| a.id.cmp(&b.id));
-    if keys.is_empty() && problems.is_empty() {
-        output.warn(format!(
-            "plugin {} found no key that can sign; make one with prokura key create, or look elsewhere with \
-             --plugin-config",
-            options.vault.plugin
-        ));
-    }
     for problem in &problems {
         output.warn(problem);
     }
     let incomplete = !problems.is_empty();
-    output.report(&Discovered { plugin: options.vault.plugin.as_str(), keys, problems })?;
+    let plugin = options.vault.plugin.as_str();
+    output.report(&Discovered { plugin, keys, problems, makes_keys })?;
     if incomplete {
         let error = anyhow::Error::msg("some keys could not be looked at; the warnings say why");
         return Err(Failure::new(exit, error));
@@ -227,4 +149,30 @@ async fn start(options: &VaultOptions, scene: &Scene<'_>) -> Result<Plugin, Fail
     let config = vault_config(&options.plugin_config);
     let starting = Plugin::start(executable, &config, how);
     Ok(scene.progress.step("starting the plugin", starting).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(problems: &[&str], makes_keys: bool) -> String {
+        let problems = problems.iter().map(|problem| (*problem).to_owned()).collect();
+        let mut out = Vec::new();
+        Discovered { plugin: "p", keys: Vec::new(), problems, makes_keys }.write_text(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_empty_list_is_a_sentence_that_says_what_to_do() {
+        assert_eq!(
+            text(&[], true),
+            "no key found that can sign; make one with prokura key create, or name another place in the vault with \
+             --plugin-config\n"
+        );
+        assert_eq!(
+            text(&[], false),
+            "no key found that can sign; name another place in the vault with --plugin-config\n"
+        );
+        assert!(text(&["x"], true).starts_with("no key listed; "), "a key that was not looked at may sign");
+    }
 }
