@@ -53,6 +53,8 @@ pub const SECOND: Identity = Identity { serial: 87_654_321, version: [5, 4, 3] }
 
 /// Who takes part only where asked for: firmware 4.3, which tells no metadata, and its serial number elsewhere.
 pub const OLD: Identity = Identity { serial: 7_654_321, version: [4, 3, 7] };
+/// Firmware 4.2, which attests nothing either: only certificates tell which keys it has.
+pub const OLDEST: Identity = Identity { serial: 1_234_567, version: [4, 2, 8] };
 
 /// A reader with two slots and a card in each, and the pcscd that sees them.
 pub struct Reader {
@@ -104,6 +106,8 @@ pub const KEYS: &[(u8, KeySpec, PinPolicy)] = &[
 pub struct Filled {
     /// The reader.
     pub reader: Reader,
+    /// Who the first card is.
+    identity: Identity,
     /// The root of all certificates, PEM file.
     pub root: PathBuf,
     /// File with the PIN.
@@ -119,26 +123,41 @@ impl Filled {
         Self::fill(Reader::start(directory)?, directory)
     }
 
+    /// As [`Filled::start`], with [`OLD`] as the card that is filled.
+    ///
+    /// # Errors
+    /// As [`Reader::start`].
+    pub fn start_old(directory: &Path) -> Result<Self> {
+        Self::fill(Reader::start_with(directory, [OLD, SECOND])?, directory)
+    }
+
     /// Fills the first card of a reader; what else there is to it is put below `directory`.
     ///
     /// # Errors
     /// If a key or file cannot be made.
     pub fn fill(reader: Reader, directory: &Path) -> Result<Self> {
         let [card, _] = &reader.cards;
+        let identity = card.change(|card| card.identity());
         let authority = Authority::new("yubikey test root")?;
-        for (slot, spec, pin) in KEYS {
+        for (slot, spec, pin) in KEYS.iter().filter(|(_, spec, _)| specs_of(identity).contains(spec)) {
             card.fill(*slot, *spec, (*pin, TouchPolicy::Never), &authority)?;
         }
         let root = directory.join("root.pem");
         std::fs::write(&root, authority.certificate())?;
         let pin_file = directory.join("pin");
         crate::home::write_private(&pin_file, PIN)?;
-        Ok(Self { reader, root, pin_file })
+        Ok(Self { reader, identity, root, pin_file })
     }
 }
 
 const SPECS: &[KeySpec] =
     &[KeySpec::Rsa2048, KeySpec::Rsa3072, KeySpec::Rsa4096, KeySpec::Ec256, KeySpec::Ec384];
+const OLD_SPECS: &[KeySpec] = &[KeySpec::Rsa2048, KeySpec::Ec256, KeySpec::Ec384];
+
+/// What the firmware has: RSA-3072 and RSA-4096 came with 5.7.
+fn specs_of(identity: Identity) -> &'static [KeySpec] {
+    if identity.version < [5, 7, 0] { OLD_SPECS } else { SPECS }
+}
 
 fn key_of(serial: u32, spec: KeySpec, pin_file: &Path, root: &Path) -> TestKey {
     let slot = KEYS.iter().find(|(_, found, _)| *found == spec).map_or(0, |(slot, _, _)| *slot);
@@ -155,7 +174,7 @@ fn key_of(serial: u32, spec: KeySpec, pin_file: &Path, root: &Path) -> TestKey {
 
 impl TestVault for Filled {
     fn name(&self) -> &'static str {
-        "yubikey/virtual"
+        if self.identity.version < [5, 3, 0] { "yubikey/old" } else { "yubikey/virtual" }
     }
 
     fn plugin(&self) -> &'static str {
@@ -163,16 +182,16 @@ impl TestVault for Filled {
     }
 
     fn specs(&self) -> &'static [KeySpec] {
-        SPECS
+        specs_of(self.identity)
     }
 
     fn key(&self, spec: KeySpec) -> TestKey {
-        key_of(FIRST.serial, spec, &self.pin_file, &self.root)
+        key_of(self.identity.serial, spec, &self.pin_file, &self.root)
     }
 
     fn vault_config(&self) -> Vec<(String, String)> {
         vec![
-            ("serial".to_owned(), FIRST.serial.to_string()),
+            ("serial".to_owned(), self.identity.serial.to_string()),
             ("pin-source".to_owned(), format!("file:{}", self.pin_file.display())),
         ]
     }

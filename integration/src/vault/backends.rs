@@ -28,6 +28,8 @@ pub struct Backend {
 
 /// All six.
 const SIX: &[KeySpec] = &KeySpec::ALL;
+/// What PIV has on firmware 4.3, which tells no metadata.
+const OLD_PIV: &[KeySpec] = &[KeySpec::Rsa2048, KeySpec::Ec256, KeySpec::Ec384];
 /// What PIV has since firmware 5.7.
 const PIV: &[KeySpec] =
     &[KeySpec::Rsa2048, KeySpec::Rsa3072, KeySpec::Rsa4096, KeySpec::Ec256, KeySpec::Ec384];
@@ -83,6 +85,12 @@ pub const BACKENDS: &[Backend] = &[
         specs: PIV,
         abilities: TOKEN,
         start: |d| Ok(Box::new(Filled::start(d)?)),
+    },
+    Backend {
+        name: "yubikey/old",
+        specs: OLD_PIV,
+        abilities: TOKEN,
+        start: |d| Ok(Box::new(Filled::start_old(d)?)),
     },
     Backend {
         name: "yubikey/nitrokey",

@@ -5,6 +5,8 @@
 mod answers;
 #[path = "yubikey/device.rs"]
 mod device;
+#[path = "yubikey/firmware.rs"]
+mod firmware;
 #[path = "yubikey/pin.rs"]
 mod pin;
 #[path = "yubikey/provisioning.rs"]
@@ -22,7 +24,7 @@ use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use libtest_mimic::Trial;
-use prokura_integration::backend::card::{FIRST, Filled, KEYS, VirtualCard};
+use prokura_integration::backend::card::{FIRST, Filled, Identity, KEYS, Reader, SECOND, VirtualCard};
 use prokura_integration::home::{Home, write_private};
 use prokura_integration::pki::Authority;
 use prokura_integration::program::{Run, executable};
@@ -43,14 +45,15 @@ const SOON: Duration = Duration::from_secs(20);
 /// A trial per fault.
 pub(crate) fn trials() -> Vec<Trial> {
     let faults = pin::FAULTS.iter().chain(device::FAULTS).chain(answers::FAULTS);
-    let faults = faults.chain(touch::FAULTS).chain(provisioning::FAULTS);
+    let faults = faults.chain(touch::FAULTS).chain(provisioning::FAULTS).map(|fault| (SECOND, fault));
+    let faults = faults.chain(firmware::FAULTS.iter().map(|(identity, fault)| (*identity, fault)));
     faults
-        .map(|(name, broken, test)| trial(format!("yubikey::{name}"), move || run(name, broken, *test)))
+        .map(|(second, fault)| trial(format!("yubikey::{}", fault.0), move || run(second, *fault)))
         .collect()
 }
 
-fn run(name: &str, broken: &str, test: fn(&mut Scene) -> Result<String>) -> Result<()> {
-    let mut scene = Scene::start().context(name.to_owned())?;
+fn run(second: Identity, (name, broken, test): Fault) -> Result<()> {
+    let mut scene = Scene::start(second).context(name)?;
     let said = test(&mut scene)?;
     ensure!(!said.contains(char::is_control), "control characters reach the terminal: {said:?}");
     writeln!(std::io::stdout(), "yubikey: {broken} => {said}")?;
@@ -65,9 +68,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn start() -> Result<Self> {
+    fn start(second: Identity) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("prokura-card-").tempdir()?;
-        let filled = Filled::start(directory.path())?;
+        let reader = Reader::start_with(directory.path(), [FIRST, second])?;
+        let filled = Filled::fill(reader, directory.path())?;
         let mut home = Home::new()?;
         home.install("yubikey", &executable("notation-yubikey")?)?;
         let (name, socket) = filled.reader.daemon.environment();

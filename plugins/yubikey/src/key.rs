@@ -14,7 +14,7 @@ use prokura_plugin::{
 use yubikey::piv::AlgorithmId;
 use yubikey::{PinPolicy, TouchPolicy};
 
-use crate::config::KeyName;
+use crate::config::{KeyName, NewKey};
 use crate::error::Failure;
 use crate::limits::SILENCE_MEANS_TOUCH;
 use crate::slot::Slot;
@@ -260,9 +260,38 @@ pub(crate) fn describe(
     slot: Slot,
     deadline: Deadline,
 ) -> Result<Option<KeyDescription>, Error> {
-    let Some(content) = content::read(device, slot, deadline)?.usable() else { return Ok(None) };
+    let held = content::read(device, slot, deadline)?.usable();
+    held.map(|content| description(device, slot, *content)).transpose()
+}
+
+/// A key that was just made, whose public half the device answered with.
+///
+/// # Errors
+/// If the device cannot be asked, or says of another key that it is in the slot.
+pub(crate) fn describe_new(
+    device: &Arc<Device>,
+    slot: Slot,
+    (made, new): (&PublicKey, NewKey),
+    deadline: Deadline,
+) -> Result<KeyDescription, Error> {
+    let content = content::read(device, slot, deadline)?.or_made(made, new);
+    match content.usable() {
+        Some(content) if content.public == *made => description(device, slot, *content),
+        _ => {
+            let name = device.name();
+            Err(Error::internal(format!(
+                "{name} made a key in slot {slot}, and does not say that this is the key it holds; it is defective, or \
+                 another program writes to it at the same time"
+            ))
+            .with_scope(Scope::Vault)
+            .retryable(false))
+        }
+    }
+}
+
+fn description(device: &Device, slot: Slot, content: Content) -> Result<KeyDescription, Error> {
     let certificates = content.chain(device, slot).unwrap_or_default();
     let details = content.details(device, slot);
     let key_id = KeyId::new(KeyName::uri(device.serial(), slot))?;
-    Ok(Some(KeyDescription { key_id, public_key: content.public, certificates, details }))
+    Ok(KeyDescription { key_id, public_key: content.public, certificates, details })
 }

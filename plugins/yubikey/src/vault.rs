@@ -98,9 +98,9 @@ impl Vault {
         let management = config::management_key(&lookup)?;
         let login = self.login(vault)?;
         let device = self.device(name.serial, vault.deadline())?;
-        manage::create(&device, name.slot, request.spec(), new, &management, &login, vault.deadline())?;
-        key::describe(&device, name.slot, vault.deadline())?
-            .ok_or_else(|| Error::internal(format!("{} made no key in slot {}", device.name(), name.slot)))
+        let spec = request.spec();
+        let made = manage::create(&device, name.slot, spec, new, &management, &login, vault.deadline())?;
+        key::describe_new(&device, name.slot, (&made, new), vault.deadline())
     }
 
     /// Stores the leaf of a chain in the slot of its key.

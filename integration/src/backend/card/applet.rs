@@ -214,6 +214,11 @@ impl Card {
         self.pin = Secret::new(pin);
     }
 
+    /// Who it is.
+    pub(super) const fn identity(&self) -> Identity {
+        self.identity
+    }
+
     /// Tries left of PIN and PUK.
     pub(super) fn tries(&self) -> (u8, u8) {
         (self.pin.left, self.puk.left)
@@ -284,8 +289,10 @@ impl Card {
     }
 
     fn select(&mut self, command: &Command<'_>) -> Answer {
-        if command.data == YUBICO_MANAGEMENT || command.data == YUBICO_OTP {
-            self.session = Session { otp_selected: command.data == YUBICO_OTP, ..Session::default() };
+        // As a device does, by the whole name or its beginning: ykman leaves the last byte out, the crate does not.
+        let is_otp = command.data.len() >= 7 && YUBICO_OTP.starts_with(command.data);
+        if command.data == YUBICO_MANAGEMENT || is_otp {
+            self.session = Session { otp_selected: is_otp, ..Session::default() };
             let [major, minor, patch] = self.identity.version;
             return Ok(format!("Virtual mgr - FW version {major}.{minor}.{patch}").into_bytes());
         }

@@ -10,6 +10,7 @@ use super::{Fault, SOON, Scene, foreign_certificate, refused, says, slot_of};
 
 const SIGN: u8 = 0x87;
 const METADATA: u8 = 0xF7;
+const ATTEST: u8 = 0xF9;
 
 pub(super) const FAULTS: &[Fault] = &[
     ("empty_slot", "slot without a key", empty),
@@ -156,10 +157,8 @@ fn older(scene: &mut Scene) -> Result<String> {
         served.describe(&key).map_err(|e| anyhow::anyhow!("{}", e.message))?.details.unwrap_or_default();
     ensure!(details.pin_policy == "ALWAYS" && details.touch_policy == "NEVER", "{details:?}");
     scene.card().store_certificate(slot_of(KeySpec::Ec384), &[])?;
-    let said = refused(
-        served.describe(&scene.key(KeySpec::Ec384)),
-        "VALIDATION_ERROR",
-        &["firmware", "certificates import"],
-    )?;
-    Ok(said)
+    let other = scene.key(KeySpec::Ec384);
+    scene.signs(&served, &other, SOON)?;
+    scene.card().fail(Some(ATTEST), CardFault::Status(0x6D00), u32::MAX);
+    refused(served.describe(&other), "VALIDATION_ERROR", &["firmware", "certificates import"])
 }

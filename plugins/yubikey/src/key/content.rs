@@ -1,5 +1,5 @@
-//! What a slot holds: public key, certificate, policies; from metadata, or on older firmware from the certificate and
-//! the attestation.
+//! What a slot holds: public key, certificate, policies; from metadata, on older firmware from the attestation, and where
+//! there is none from the certificate. What the device says of its key counts before what a certificate says.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use yubikey::piv::AlgorithmId;
 use yubikey::{PinPolicy, TouchPolicy, Version};
 
 use crate::certificate;
-use crate::config::KeyName;
+use crate::config::{KeyName, NewKey};
 use crate::error::Failure;
 use crate::slot::{ATTESTATION_OBJECT, Slot};
 use crate::vault::connection::Session;
@@ -19,7 +19,7 @@ use crate::vault::piv::Found;
 /// A key that signs for Notary, and what is known of it.
 pub(crate) struct Content {
     pub(crate) public: PublicKey,
-    /// The public key is the certificate's, for the firmware does not tell the key's own.
+    /// The public key is the certificate's, for the device does not tell the key's own.
     pub(crate) from_certificate: bool,
     /// The certificate in the slot, or what is wrong with it.
     certificate: Result<Option<Vec<u8>>, String>,
@@ -35,7 +35,7 @@ pub(crate) enum Holds {
     Nothing,
     /// A key of another kind.
     Unusable(String),
-    /// Firmware that tells nothing but the certificate, and there is none.
+    /// Neither metadata nor attestation nor certificate: a key that nobody can name, or none.
     Untold(Version),
 }
 
@@ -61,7 +61,7 @@ fn read_slot(session: &Session<'_>, slot: Slot, version: Version) -> Result<Hold
     let certificate = object.map_or(Ok(None), |object| certificate::from_object(&object));
     match metadata {
         Some(metadata) => Ok(from_metadata(metadata, certificate, version)),
-        None => from_certificate(session, slot, certificate, version),
+        None => without_metadata(session, slot, certificate, version),
     }
 }
 
@@ -83,41 +83,54 @@ fn from_metadata(
     }))
 }
 
-fn from_certificate(
+fn without_metadata(
     session: &Session<'_>,
     slot: Slot,
     certificate: Result<Option<Vec<u8>>, String>,
     version: Version,
 ) -> Result<Holds, Failure> {
-    let der = match &certificate {
-        Ok(Some(der)) => der,
-        Ok(None) => return Ok(Holds::Untold(version)),
-        Err(why) => return Ok(Holds::Unusable(format!("something that cannot be told: {why}"))),
+    let attestation = session.piv.attest(slot)?;
+    let public = match (&attestation, &certificate) {
+        (Some(der), _) | (None, Ok(Some(der))) => certificate::public_key(der),
+        (None, Ok(None)) => return Ok(Holds::Untold(version)),
+        (None, Err(why)) => Err(format!("something that cannot be told: {why}")),
     };
-    let public = match certificate::public_key(der) {
+    let public = match public {
         Ok(public) => public,
         Err(why) => return Ok(Holds::Unusable(why)),
     };
-    let attestation = session.piv.attest(slot)?;
-    let (pin, touch) =
-        attestation.as_ref().map_or((None, None), |a| certificate::attested_policies(a, &public, slot));
-    let generated = attestation.map(|_| true);
+    let policies = attestation.as_ref().map(|attestation| certificate::attested_policies(attestation, slot));
+    let (pin, touch) = policies.unwrap_or_default();
     Ok(Holds::Usable(Box::new(Content {
         public,
-        from_certificate: true,
+        from_certificate: attestation.is_none(),
         certificate,
         pin,
         touch,
-        generated,
+        generated: attestation.map(|_| true),
         version,
     })))
 }
 
 impl Holds {
+    /// The key that was just made, where nothing else tells which key is there.
+    pub(crate) fn or_made(self, public: &PublicKey, new: NewKey) -> Self {
+        let Self::Untold(version) = self else { return self };
+        Self::Usable(Box::new(Content {
+            public: public.clone(),
+            from_certificate: false,
+            certificate: Ok(None),
+            pin: Some(new.pin).filter(|policy| *policy != PinPolicy::Default),
+            touch: Some(new.touch),
+            generated: Some(true),
+            version,
+        }))
+    }
+
     /// The key, if there is one that signs for Notary.
-    pub(crate) fn usable(self) -> Option<Content> {
+    pub(crate) fn usable(self) -> Option<Box<Content>> {
         match self {
-            Self::Usable(content) => Some(*content),
+            Self::Usable(content) => Some(content),
             Self::Nothing | Self::Unusable(_) | Self::Untold(_) => None,
         }
     }
@@ -137,13 +150,30 @@ impl Holds {
             Self::Unusable(found) => format!(
                 "slot {slot} of {name} holds {found}; signing for Notary takes RSA 2048, 3072 or 4096, P-256 or P-384"
             ),
-            Self::Untold(version) => format!(
-                "firmware {version} of {name} does not tell which key is in slot {slot}, and the slot holds no \
-                 certificate; import one: ykman --device {serial} piv certificates import {slot} cert.pem"
-            ),
+            Self::Untold(version) => untold(version, &name, serial, slot),
         };
         Err(Error::validation(why).with_scope(prokura_plugin::Scope::Key))
     }
+}
+
+/// What to do where nothing tells which key a slot holds.
+fn untold(version: Version, name: &str, serial: u32, slot: Slot) -> String {
+    let attests = (version.major, version.minor) >= (4, 3);
+    let lacks = if attests {
+        "has no metadata (since 5.3), attests no key of its own making there"
+    } else {
+        "has neither metadata (since 5.3) nor attestation (since 4.3)"
+    };
+    let or = if attests {
+        ", or make a new key with prokura key create"
+    } else {
+        "; ykman piv certificates request makes the request for it from the public key that ykman piv keys generate wrote"
+    };
+    format!(
+        "nothing tells which key is in slot {slot} of {name}: firmware {version} {lacks}, and the slot holds no \
+         certificate. Import the certificate of its key (ykman --device {serial} piv certificates import --verify {slot} \
+         cert.pem){or}"
+    )
 }
 
 impl Content {

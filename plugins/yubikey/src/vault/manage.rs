@@ -6,7 +6,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use prokura_plugin::{Deadline, Error, KeySpec, Scope};
+use der::Encode as _;
+use prokura_plugin::{Deadline, Error, KeySpec, PublicKey, Scope};
+use x509_cert::spki::SubjectPublicKeyInfoOwned;
 use yubikey::mgm::MgmAlgorithmId;
 use yubikey::piv::AlgorithmId;
 use yubikey::{Context, MgmKey, YubiKey};
@@ -27,7 +29,8 @@ use crate::slot::Slot;
 /// Where PIN-protected devices keep the management key (the printed information object).
 const PROTECTED_OBJECT: u32 = 0x5F_C109;
 
-/// Makes a key.
+/// Makes a key and returns its public half, as the device answered: older firmware never tells it again. A certificate
+/// for the key that was destroyed goes with it, for on older firmware it would stand for the new one.
 ///
 /// # Errors
 /// `VALIDATION_ERROR` if the slot is occupied or the device has no such keys, `ACCESS_DENIED` if the management key or
@@ -40,7 +43,7 @@ pub(crate) fn create(
     management: &ManagementKey,
     login: &Login,
     deadline: Deadline,
-) -> Result<(), Error> {
+) -> Result<PublicKey, Error> {
     let algorithm = algorithm(spec)
         .ok_or_else(|| Error::validation(format!("YubiKeys have no {spec} keys, expected P-256 or P-384")))?;
     let _turn = device.turn(deadline)?;
@@ -54,8 +57,22 @@ pub(crate) fn create(
     device.call(deadline, &NOBODY, false, move |connection, _| {
         let id = slot.id().ok_or_else(|| Error::internal("the slot has no number"))?;
         with_authority(connection, &owner, &key, |yubikey| {
-            yubikey::piv::generate(yubikey, id, algorithm, new.pin, new.touch).map(drop)
+            let made = yubikey::piv::generate(yubikey, id, algorithm, new.pin, new.touch)?;
+            if new.overwrite {
+                yubikey.save_object(slot.certificate_object(), &mut [])?;
+            }
+            Ok(made)
         })
+        .and_then(|made| public_key(&made, &owner))
+    })
+}
+
+fn public_key(made: &SubjectPublicKeyInfoOwned, device: &Device) -> Result<PublicKey, Failure> {
+    let key = made.to_der().map_err(|e| e.to_string());
+    let key = key.and_then(|der| PublicKey::from_spki_der(&der).map_err(|e| e.to_string()));
+    key.map_err(|why| {
+        let name = device.name();
+        Error::internal(format!("{name} made a key and answered with one that cannot be read: {why}")).into()
     })
 }
 
@@ -158,12 +175,12 @@ fn protected_key(piv: &Piv<'_>) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
 }
 
 /// Opens the crate's session beside ours, proves the management key and does the work.
-fn with_authority(
+fn with_authority<T>(
     connection: &mut Connection,
     device: &Device,
     material: &Material,
-    work: impl FnOnce(&mut YubiKey) -> Result<(), yubikey::Error>,
-) -> Result<(), Failure> {
+    work: impl FnOnce(&mut YubiKey) -> Result<T, yubikey::Error>,
+) -> Result<T, Failure> {
     let reader = connection.reader().to_owned();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut yubikey = open(&reader, device)?;
@@ -197,7 +214,8 @@ fn is_free(session: &Session<'_>, slot: Slot, overwrite: bool, name: &str) -> Re
     let occupied = match session.piv.metadata(slot)? {
         Found::It(_) => Some("a key"),
         Found::Nothing => None,
-        // Older firmware tells of keys by their certificates alone.
+        // Older firmware tells of keys that it made, and of others by their certificates alone.
+        Found::Unknown if session.piv.attest(slot)?.is_some() => Some("a key"),
         Found::Unknown => {
             let doing = format!("read the certificate in slot {slot}");
             session
