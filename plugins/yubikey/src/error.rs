@@ -158,7 +158,8 @@ const fn pcsc_row(error: pcsc::Error) -> (&'static str, Row) {
             Row(
                 C::Error,
                 Scope::Vault,
-                false,
+                // Nobody refused: it may be starting. Hosts tell the two apart by this.
+                true,
                 "pcscd is not running; start it (systemctl enable --now pcscd.socket)",
             ),
         ),
@@ -270,6 +271,7 @@ mod tests {
         ] {
             let error = pcsc(error);
             assert_eq!(error.code, code, "{error}");
+            assert_eq!(error.may_retry(), code != AccessDenied, "nobody refused: {error}");
             assert!(error.message.contains(says), "{error}");
         }
     }

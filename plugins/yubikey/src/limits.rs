@@ -11,8 +11,9 @@ pub(crate) const RETURN_WAIT: Duration = Duration::from_secs(25);
 /// How long pcscd is given to notice that a card is gone after a command to it failed. It polls its readers every 0.4 s
 /// and until then takes the card for present; some drivers do not survive being asked for it (vsmartcard's vpcd 3.3).
 pub(crate) const SETTLE: Duration = Duration::from_millis(800);
-/// How long a device never seen before is waited for while pcscd starts by its socket.
-pub(crate) const SERVICE_WAIT: Duration = Duration::from_secs(2);
+/// How long pcscd is waited for by a process that has seen no device yet. Started by its socket it is there at once, and
+/// hosts ask again.
+pub(crate) const SERVICE_WAIT: Duration = Duration::from_secs(1);
 /// How long another program may hold a device exclusively before the request is given up. gpg's scdaemon lets go
 /// between its own operations, which take seconds.
 pub(crate) const EXCLUSIVE_WAIT: Duration = Duration::from_secs(10);

@@ -25,6 +25,7 @@ pub(super) const FAULTS: &[Fault] = &[
     ("another_application_selected", "another program selects another application", other_application),
     ("pcscd_restarted", "pcscd killed and started again between two signatures", restarted),
     ("pcscd_gone", "pcscd killed for good", gone),
+    ("pcscd_not_running", "pcscd not running when prokura signs, and when it lists keys", not_running),
     ("device_hangs", "card that does not answer", hangs),
     ("many_at_once", "sixteen signatures at once, two cards", many),
 ];
@@ -151,6 +152,18 @@ fn gone(scene: &mut Scene) -> Result<String> {
         "ERROR",
         &["SCARD_E_NO_SERVICE", "systemctl enable --now pcscd.socket"],
     )
+}
+
+/// Exit code 3: nobody refused, the way to the device is not there.
+fn not_running(scene: &mut Scene) -> Result<String> {
+    scene.filled.reader.daemon.kill();
+    let begun = Instant::now();
+    let said = scene.refusal(&scene.always(), 3)?;
+    ensure!(begun.elapsed() < Duration::from_secs(12), "it took {:?}", begun.elapsed());
+    says(&said, &["SCARD_E_NO_SERVICE", "systemctl enable --now pcscd.socket"])?;
+    let listed = scene.home.prokura(["key", "discover", "--plugin", "yubikey"])?.refused(3)?;
+    says(&listed, &["SCARD_E_NO_SERVICE"])?;
+    Ok(said)
 }
 
 fn hangs(scene: &mut Scene) -> Result<String> {
