@@ -82,10 +82,12 @@ fn signs_in_a_layout(world: &World, vault: &str, spec: KeySpec, format: &str) ->
 fn signs_in_a_registry(world: &World, vault: &str, referrers: bool) -> Result<()> {
     let key = key_arguments(world, vault, KeySpec::Ec384)?;
     let reference = world.image()?.push(world.registry(referrers)?, &format!("signed-by/{vault}"))?;
-    world
-        .home
-        .prokura(["sign"].into_iter().chain(key.iter().map(String::as_str)).chain([reference.as_str()]))?
-        .ok()?;
+    let words = ["sign", "-o", "json"].into_iter().chain(key.iter().map(String::as_str));
+    let said = world.home.prokura(words.chain([reference.as_str()]))?.ok()?;
+    if vault == "softkey" {
+        let said: serde_json::Value = serde_json::from_str(&said)?;
+        told_of_a_signature(&said["signed"][0], "jws", &["push", "resolve"])?;
+    }
     let said = world.home.prokura(["verify", &reference])?.ok()?;
     ensure!(said.contains(&format!("Successfully verified signature for {reference}")), "{said}");
     Ok(())
@@ -187,7 +189,9 @@ fn blobs(world: &World) -> Result<()> {
             let signature = format!("{path}.{format}.sig");
             let key = world.softkey_arguments(spec);
             let sign = ["blob", "sign", "--signature-format", format].into_iter();
-            world.home.prokura(sign.chain(key.iter().map(String::as_str)).chain([path.as_str()]))?.ok()?;
+            let words = sign.chain(["-o", "json"]).chain(key.iter().map(String::as_str));
+            let said = world.home.prokura(words.chain([path.as_str()]))?.ok()?;
+            told_of_a_signature(&serde_json::from_str(&said)?, format, &["hash", "write"])?;
             let said = world.home.prokura(["blob", "verify", "--signature", &signature, &path])?.ok()?;
             ensure!(said.contains(&format!("Successfully verified signature for {path}")), "{said}");
             std::fs::write(&blob, "another file")?;
@@ -195,6 +199,28 @@ fn blobs(world: &World) -> Result<()> {
                 world.home.prokura(["blob", "verify", "--signature", &signature, &path])?.refused(1)?;
             ensure!(said.contains("does not match"), "{said}");
         }
+    }
+    Ok(())
+}
+
+/// What `sign` and `blob sign` tell programs alike.
+#[expect(clippy::disallowed_methods, reason = "the signing time is compared with the clock")]
+fn told_of_a_signature(said: &serde_json::Value, format: &str, own: &[&str]) -> Result<()> {
+    ensure!(said["format"] == format && said["plugin"] == "softkey", "{said}");
+    ensure!(said["keyId"].is_string() && said["transport"] == "grpc", "{said}");
+    let time = said["signingTime"].as_str().unwrap_or_default();
+    let age = jiff::Timestamp::now().duration_since(time.parse()?).as_secs();
+    ensure!((0..300).contains(&age) && time.ends_with('Z'), "signed {age} s ago: {said}");
+    let phases: Vec<&String> =
+        said["timingsMs"].as_object().into_iter().flatten().map(|(name, _)| name).collect();
+    let mut expected = [&["describe", "metadata", "sign", "start"], own].concat();
+    expected.sort_unstable();
+    ensure!(phases == expected, "{phases:?}");
+    for phase in ["describe", "metadata", "sign", "start"] {
+        ensure!(
+            said["timingsMs"][phase].as_f64().is_some_and(|took| took > 0.0),
+            "{phase} took no time: {said}"
+        );
     }
     Ok(())
 }

@@ -31,6 +31,7 @@ mod password;
 mod person;
 mod progress;
 mod prompt;
+mod signature;
 mod signing;
 mod signing_keys;
 mod state_file;

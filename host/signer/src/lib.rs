@@ -58,7 +58,8 @@ pub use error::{Blame, Error, Hints, Stream, Violation};
 pub use interaction::{Answering, Interaction};
 pub use plugin::{KeyReference, Plugin, PluginOptions, Preference, Transport};
 pub use sign::{
-    DigestSignature, KeyDescription, SignRequest, Signed, Timings, describe_key, sign, sign_described,
+    DigestSignature, KeyDescription, SignRequest, Signed, Timings, describe_key, describe_key_timed, sign,
+    sign_described,
 };
 pub use supervisor::Supervision;
 pub use unfit::{InvalidSha256, PinnedSha256, Unfit};

@@ -67,6 +67,14 @@ pub struct Timings {
     pub sign: Duration,
 }
 
+impl Timings {
+    /// With what went before: starting the process and describing the key in an earlier call.
+    #[must_use]
+    pub fn after(self, before: Self) -> Self {
+        Self { start: self.start + before.start, describe: self.describe + before.describe, ..self }
+    }
+}
+
 /// What a plugin says of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDescription {
@@ -119,10 +127,29 @@ pub async fn sign_described(
 /// # Errors
 /// [`Error::Incapable`] for plugins that only make whole envelopes; otherwise whatever the plugin did wrong.
 pub async fn describe_key(plugin: &Plugin, key: &KeyReference) -> Result<KeyDescription, Error> {
+    describe_key_timed(plugin, key).await.map(|(description, _)| description)
+}
+
+/// As [`describe_key`], and where the time went.
+///
+/// # Errors
+/// As for [`describe_key`].
+pub async fn describe_key_timed(
+    plugin: &Plugin,
+    key: &KeyReference,
+) -> Result<(KeyDescription, Timings), Error> {
     raw::check_capability(plugin)?;
-    let deadline = Instant::now() + plugin.deadline();
+    let begun = Instant::now();
     let wire = plugin.wire().await?;
-    raw::describe(plugin, &wire, key, deadline).await
+    let start = begun.elapsed();
+    let description = raw::describe(plugin, &wire, key, begun + plugin.deadline()).await?;
+    let timings = Timings {
+        start,
+        metadata: plugin.metadata_took(),
+        describe: begun.elapsed() - start,
+        sign: Duration::ZERO,
+    };
+    Ok((description, timings))
 }
 
 /// A request whose payload is made.

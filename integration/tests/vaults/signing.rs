@@ -27,6 +27,11 @@ pub(crate) fn trials(scene: &Arc<Scene>, tally: &Arc<Tally>) -> Vec<Trial> {
             }
         }
     }
+    if let Some(&spec) = scene.backend.specs.first() {
+        trials.push(
+            tally.trial(scene, "blob", &format!("blob::{spec}"), move |scene| blob(&scene.started()?, spec)),
+        );
+    }
     trials
 }
 
@@ -59,6 +64,28 @@ fn grpc_registry(at: &Started<'_>, spec: KeySpec, format: &str, id: &str) -> Res
     arguments.push(reference.clone());
     at.prokura(&["sign", "--signature-format", format], &arguments)?;
     verified_in_registry(at, &reference)
+}
+
+/// A file is signed, and told of as an artifact is: which version signed, under which id the vault logged it.
+fn blob(at: &Started<'_>, spec: KeySpec) -> Result<()> {
+    let layout = at.image.copy(&at.home.path().join("beside-a-blob"))?;
+    let signed = |verb: &[&str], what: String| {
+        let mut arguments = at.key_arguments(&at.key(spec));
+        arguments.push(what);
+        at.json(verb, &arguments)
+    };
+    let artifact = signed(&["sign", "--oci-layout"], format!("{}:v1", layout.display()))?;
+    let artifact = artifact.pointer("/signed/0").unwrap_or(&serde_json::Value::Null);
+    let path = at.home.path().join("a-blob");
+    std::fs::write(&path, "a file")?;
+    let file = signed(&["blob", "sign"], path.display().to_string())?;
+    ensure!(at.home.path().join("a-blob.jws.sig").exists(), "no signature: {file}");
+    ensure!(file.get("keyVersion") == artifact.get("keyVersion"), "keyVersion: {file}, {artifact}");
+    ensure!(file.get("keyVersion").is_some() == at.vault.abilities().version, "keyVersion: {file}");
+    let (one, other) = (file.get("vaultRequestId"), artifact.get("vaultRequestId"));
+    ensure!(one.is_some() == other.is_some(), "vaultRequestId: {file}, {artifact}");
+    ensure!(one.is_none() || one != other, "each request has an id of its own: {file}, {artifact}");
+    Ok(())
 }
 
 fn stdio_layout(at: &Started<'_>, spec: KeySpec, format: &str, id: &str) -> Result<()> {

@@ -12,11 +12,12 @@ use prokura_integration::suite::trial;
 use crate::scene::Scene;
 
 /// The columns, in order.
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "grpc·layout",
     "grpc·registry",
     "stdio·layout",
     "stdio·registry",
+    "blob",
     "discover",
     "create",
     "request",

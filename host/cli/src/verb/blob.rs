@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use prokura_envelope::ParsedEnvelope;
 use prokura_plugin::{HashAlgorithm, KeySpec, SigningAlgorithm};
@@ -21,6 +22,7 @@ use crate::exit::Failure;
 use crate::inspection::Inspection;
 use crate::limits::SIGNATURE_FILE_BYTES_MAX;
 use crate::output::{Format, Output, Report, shown};
+use crate::signature::Made;
 use crate::signing::SigningSession;
 use crate::{prompt, state_file};
 
@@ -38,7 +40,7 @@ pub(crate) async fn run(
     }
 }
 
-/// JSON of `blob sign`: `{path, mediaType, digest, size, signaturePath, format, plugin, keyId, transport}`.
+/// JSON of `blob sign`: `{path, mediaType, digest, size, signaturePath}` and the members of [`Made`].
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Done {
@@ -49,10 +51,8 @@ struct Done {
     size: u64,
     #[serde(serialize_with = "super::path_text")]
     signature_path: PathBuf,
-    format: &'static str,
-    plugin: String,
-    key_id: String,
-    transport: String,
+    #[serde(flatten)]
+    made: Made,
 }
 
 impl Report for Done {
@@ -96,9 +96,11 @@ async fn sign_with(
             return Ok(None);
         }
     }
-    let describing = prokura_signer::describe_key(session.plugin(), session.key());
-    let key = scene.progress.step("asking for the key", describing).await?;
+    let describing = prokura_signer::describe_key_timed(session.plugin(), session.key());
+    let (key, asked) = scene.progress.step("asking for the key", describing).await?;
+    let begun = Instant::now();
     let measured = measured(path, key.key_spec.hash_algorithm(), scene).await?;
+    let hash = begun.elapsed();
     let request = session.request(prokura_envelope::Descriptor {
         media_type: options.media_type.clone(),
         digest: measured.digest.clone(),
@@ -108,18 +110,18 @@ async fn sign_with(
     let signing = prokura_signer::sign_described(session.plugin(), session.key(), &key, request);
     let signed = scene.progress.step("waiting for the signature", signing).await?;
     session.warn_of_expiry(&signed, output);
+    let begun = Instant::now();
     state_file::replace(&signature_path, signed.envelope.bytes(), 0o600)
         .map_err(|error| error.during("failed to write signature to file"))?;
+    let phases = [("hash", hash), ("write", begun.elapsed())];
+    let made = Made::of(&signed, session, signed.timings.after(asked), phases);
     Ok(Some(Done {
         path: path.to_owned(),
         media_type: options.media_type.clone(),
         digest: measured.digest,
         size: measured.size,
         signature_path,
-        format: session.format().as_str(),
-        plugin: session.plugin().name().to_string(),
-        key_id: session.key().key_id().to_string(),
-        transport: signed.transport.to_string(),
+        made,
     }))
 }
 

@@ -1,10 +1,9 @@
 //! `sign`: signs artifacts and stores the signatures beside them.
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prokura_registry::Descriptor;
-use prokura_signer::{Signed, Timings};
 use serde::Serialize;
 
 use super::{Scene, missing_reference};
@@ -13,6 +12,7 @@ use crate::cli::artifact::SignOptions;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::output::{Format, Output, Report, printable_line};
+use crate::signature::Made;
 use crate::signing::{SigningSession, manifest_annotations};
 
 /// JSON of `sign`: `{signed: [...]}`, one member per reference that was signed, in their order. If a reference fails,
@@ -22,8 +22,7 @@ struct Signatures {
     signed: Vec<Done>,
 }
 
-/// `{artifact, mediaType, digest, size, signature, signatureDigest, format, signingTime, plugin, keyId,
-/// keyVersion?, vaultRequestId?, transport, timingsMs}`.
+/// `{artifact, mediaType, digest, size, signature, signatureDigest}` and the members of [`Made`].
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Done {
@@ -33,42 +32,8 @@ struct Done {
     size: u64,
     signature: String,
     signature_digest: String,
-    format: &'static str,
-    signing_time: Option<jiff::Timestamp>,
-    plugin: String,
-    key_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_version: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vault_request_id: Option<String>,
-    transport: String,
-    timings_ms: Milliseconds,
-}
-
-/// How long each phase took; the first four concern the plugin. One that was not needed took no time.
-#[derive(Serialize)]
-struct Milliseconds {
-    metadata: f64,
-    start: f64,
-    describe: f64,
-    sign: f64,
-    resolve: f64,
-    push: f64,
-}
-
-impl Milliseconds {
-    fn of(timings: Timings, resolve: Duration, push: Duration) -> Self {
-        // Whole microseconds: what is below is noise.
-        let ms = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
-        Self {
-            metadata: ms(timings.metadata),
-            start: ms(timings.start),
-            describe: ms(timings.describe),
-            sign: ms(timings.sign),
-            resolve: ms(resolve),
-            push: ms(push),
-        }
-    }
+    #[serde(flatten)]
+    made: Made,
 }
 
 impl Report for Signatures {
@@ -162,8 +127,9 @@ async fn sign_one(
         .map_err(|error| Failure::from(error).during("failed to push signature to registry with error"))?;
     pushed.warnings.iter().for_each(|warning| output.warn(warning));
     tracing::info!(artifact = artifact.reference(), signature = %pushed.manifest.digest, "signed");
-    let timings_ms = Milliseconds::of(signed.timings, resolve, begun.elapsed());
-    Ok(done(&artifact, &pushed.manifest, &signed, session, timings_ms))
+    let phases = [("resolve", resolve), ("push", begun.elapsed())];
+    let made = Made::of(&signed, session, signed.timings, phases);
+    Ok(done(&artifact, &pushed.manifest, made))
 }
 
 /// What is signed: media type, digest and size, without the annotations of whoever listed the artifact.
@@ -176,14 +142,7 @@ fn target(descriptor: &Descriptor) -> prokura_envelope::Descriptor {
     }
 }
 
-fn done(
-    artifact: &Artifact,
-    manifest: &Descriptor,
-    signed: &Signed,
-    session: &SigningSession,
-    timings_ms: Milliseconds,
-) -> Done {
-    let content = signed.envelope.content();
+fn done(artifact: &Artifact, manifest: &Descriptor, made: Made) -> Done {
     Done {
         artifact: artifact.reference(),
         media_type: artifact.descriptor.media_type.clone(),
@@ -191,13 +150,6 @@ fn done(
         size: artifact.descriptor.size,
         signature: artifact.reference_of(&manifest.digest),
         signature_digest: manifest.digest.to_string(),
-        format: signed.envelope.format().as_str(),
-        signing_time: content.signing_time.or(content.authentic_signing_time),
-        plugin: session.plugin().name().to_string(),
-        key_id: session.key().key_id().to_string(),
-        key_version: signed.key_version.clone(),
-        vault_request_id: signed.vault_request_id.clone(),
-        transport: signed.transport.to_string(),
-        timings_ms,
+        made,
     }
 }
