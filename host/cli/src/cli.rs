@@ -158,10 +158,35 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_named_the_same_way_for_every_verb() {
+        let described = |path: &[&str]| {
+            let mut command = Cli::command();
+            for verb in path {
+                command = command.find_subcommand(verb).unwrap().clone();
+            }
+            let option = |id: &str| {
+                let found = command.get_arguments().find(|argument| argument.get_id() == id).cloned();
+                found.map(|argument| (argument.get_short(), argument.get_help().unwrap().to_string()))
+            };
+            ["key", "id", "plugin", "plugin_config", "deadline"].map(option)
+        };
+        let sign = described(&["sign"]);
+        assert!(sign.iter().all(Option::is_some));
+        for path in [["blob", "sign"], ["cert", "request"], ["cert", "self-sign"], ["cert", "install"]] {
+            assert_eq!(described(&path), sign, "{path:?}");
+        }
+        for path in [["key", "discover"], ["key", "create"]] {
+            assert_eq!(described(&path)[3..], sign[3..], "{path:?}");
+        }
+    }
+
+    #[test]
     fn contradictions_are_refused() {
         for (line, word) in [
             ("prokura sign --key k --id i --plugin p r/x:v1", "--key"),
             ("prokura sign --id i r/x:v1", "--plugin"),
+            ("prokura cert request --key k --id i --plugin p --subject x", "--key"),
+            ("prokura cert install --id i f", "--plugin"),
             ("prokura sign --oci-layout --force-referrers-tag l:v1", "--force-referrers-tag"),
             ("prokura sign --timestamp-url http://tsa r/x:v1", "--timestamp-root-cert"),
             ("prokura verify --oci-layout l:v1", "--scope"),

@@ -29,6 +29,7 @@ mod log;
 mod output;
 mod password;
 mod person;
+mod plugin_start;
 mod progress;
 mod prompt;
 mod signature;

@@ -7,15 +7,12 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use prokura_envelope::EnvelopeFormat;
 use prokura_envelope::certificate::Certificate;
+use prokura_plugin::PluginName;
 use prokura_plugin::message::PluginConfig;
-use prokura_plugin::{KeyId, PluginName};
-use prokura_signer::{
-    FetchIssuer, KeyReference, Plugin, PluginDirectory, PluginOptions, SignRequest, Signed,
-};
+use prokura_signer::{FetchIssuer, KeyReference, Plugin, SignRequest, Signed};
 
 use crate::artifact::AGENT;
-use crate::cli::certificate::VaultKeyOptions;
-use crate::cli::options::{SignatureFormat, SignerOptions};
+use crate::cli::options::{SignatureFormat, SignerOptions, VaultKeyOptions};
 use crate::cli::value::{KeyValue, to_map};
 use crate::config::Config;
 use crate::context::Context;
@@ -23,23 +20,12 @@ use crate::exit::Failure;
 use crate::issuer::IssuerClient;
 use crate::limits::EXPIRY_WARNING;
 use crate::output::Output;
-use crate::person;
+use crate::plugin_start::{self, plugin_options};
 use crate::signing_keys::{KeySource, SigningKeys};
 use crate::verb::Scene;
 
 /// The bundled plugin for keys in files: the host itself never reads a private key.
 const LOCAL_KEY_PLUGIN: &str = "softkey";
-
-/// Where this user's plugins are.
-pub(crate) fn plugin_directory(context: &Context) -> PluginDirectory {
-    PluginDirectory::new(context.directories.plugins(), context.bundled_plugins())
-}
-
-/// How plugins are run for this command.
-pub(crate) fn plugin_options(scene: &Scene<'_>) -> PluginOptions {
-    let person = person::present(scene.context, &scene.progress);
-    PluginOptions { person, ..PluginOptions::new(scene.context.environment.for_plugins()) }
-}
 
 /// Everything that is the same for all signatures of a run.
 pub(crate) struct SigningSession {
@@ -60,6 +46,7 @@ impl SigningSession {
         options: &SignerOptions,
         config: &Config,
         scene: &Scene<'_>,
+        output: &mut Output<'_>,
     ) -> Result<Self, Failure> {
         refuse_timestamping(options)?;
         let format =
@@ -67,14 +54,12 @@ impl SigningSession {
                 Some(SignatureFormat::Cose) => EnvelopeFormat::Cose,
                 Some(SignatureFormat::Jws) | None => EnvelopeFormat::Jws,
             };
-        let (name, key) = choose(&Chosen::of(options), scene.context)?;
-        let executable = plugin_directory(scene.context).find(&name)?;
+        let (name, key) = choose(&options.key, scene.context)?;
         let mut how = plugin_options(scene);
-        how.deadline = options.deadline.0;
         how.fetch_issuers =
             options.fetch_issuers.then(|| Arc::new(IssuerClient::new()) as Arc<dyn FetchIssuer>);
-        let starting = Plugin::start(executable, key.plugin_config(), how);
-        let plugin = scene.progress.step("starting the plugin", starting).await?;
+        let plugin =
+            plugin_start::start(&name, key.plugin_config(), &options.key.call, how, scene, output).await?;
         Ok(Self {
             plugin,
             key,
@@ -83,21 +68,6 @@ impl SigningSession {
             now: scene.context.now,
             warned_of_expiry: Cell::new(false),
         })
-    }
-
-    /// Warns of every entry of the plugin config that sounds like a secret, each time it is used.
-    pub(crate) fn warn_of_secrets(&self, output: &mut Output<'_>) {
-        let given = to_map(&self.options.plugin_config);
-        for secret in self.key.plugin_config().0.keys().filter(|name| sounds_secret(name)) {
-            let place = match given.contains_key(secret) {
-                true => "on the command line, where other users of this machine can read it",
-                false => "in signingkeys.json in plain text",
-            };
-            output.warn(format_args!(
-                "plugin config {secret:?} is given {place}; if its value is a secret, use the plugin's way to take it \
-                 from a file or the environment"
-            ));
-        }
     }
 
     /// The plugin.
@@ -159,15 +129,6 @@ fn ends_soon(certificate: &Certificate, now: Timestamp) -> bool {
     left < SignedDuration::try_from(EXPIRY_WARNING).unwrap_or(SignedDuration::MAX).min(whole / 3)
 }
 
-/// Names under which plugins take secrets that should not lie in a file everybody copies around.
-pub(crate) fn sounds_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let told_elsewhere =
-        ["file", "source", "env", "id", "name", "path"].iter().any(|end| name.ends_with(end));
-    let secret = ["password", "passphrase", "secret"].iter().any(|word| name.contains(word));
-    name == "pin" || secret && !told_elsewhere
-}
-
 /// Without a countersignature, a signature is only good while its certificate is. Whoever asks for one must not believe
 /// to have it.
 fn refuse_timestamping(options: &SignerOptions) -> Result<(), Failure> {
@@ -181,27 +142,6 @@ fn refuse_timestamping(options: &SignerOptions) -> Result<(), Failure> {
     }
 }
 
-/// How a command line names a key.
-pub(crate) struct Chosen<'a> {
-    key: Option<&'a str>,
-    id: Option<&'a KeyId>,
-    plugin: Option<&'a PluginName>,
-    plugin_config: &'a [KeyValue],
-}
-
-impl<'a> Chosen<'a> {
-    fn of(options: &'a SignerOptions) -> Self {
-        let SignerOptions { key, id, plugin, plugin_config, .. } = options;
-        Self { key: key.as_deref(), id: id.as_ref(), plugin: plugin.as_ref(), plugin_config }
-    }
-
-    /// As [`VaultKeyOptions`] name it.
-    pub(crate) fn of_vault(options: &'a VaultKeyOptions) -> Self {
-        let VaultKeyOptions { key, id, plugin, plugin_config, .. } = options;
-        Self { key: key.as_deref(), id: id.as_ref(), plugin: plugin.as_ref(), plugin_config }
-    }
-}
-
 /// The plugin config of a command that names a vault and no key.
 pub(crate) fn vault_config(given: &[KeyValue]) -> PluginConfig {
     PluginConfig(from_here(to_map(given)))
@@ -211,13 +151,16 @@ pub(crate) fn vault_config(given: &[KeyValue]) -> PluginConfig {
 ///
 /// # Errors
 /// If there is no such key in the key list.
-pub(crate) fn choose(chosen: &Chosen<'_>, context: &Context) -> Result<(PluginName, KeyReference), Failure> {
-    let given = to_map(chosen.plugin_config);
-    if let (Some(plugin), Some(id)) = (chosen.plugin, chosen.id) {
+pub(crate) fn choose(
+    options: &VaultKeyOptions,
+    context: &Context,
+) -> Result<(PluginName, KeyReference), Failure> {
+    let given = to_map(&options.call.plugin_config);
+    if let (Some(plugin), Some(id)) = (&options.plugin, &options.id) {
         return Ok((plugin.clone(), KeyReference::new(id.as_str(), PluginConfig(from_here(given)))?));
     }
     let keys = SigningKeys::load(&context.directories)?;
-    let entry = keys.find(chosen.key)?;
+    let entry = keys.find(options.key.as_deref())?;
     match entry.source()? {
         KeySource::Plugin { id, plugin, config } => {
             let plugin = plugin.parse().map_err(|error| {
@@ -312,13 +255,5 @@ mod tests {
         let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         let merged = merged(map(&[("a", "1"), ("b", "2")]), map(&[("b", "3"), ("c", "4")]));
         assert_eq!(merged, map(&[("a", "1"), ("b", "3"), ("c", "4")]));
-    }
-
-    #[test]
-    fn places_of_secrets_are_no_secrets() {
-        assert!(sounds_secret("PIN") && sounds_secret("password"));
-        assert!(sounds_secret("client_secret") && sounds_secret("aws_secret_access_key"));
-        assert!(!sounds_secret("secret-id-file") && !sounds_secret("client_secret_file"));
-        assert!(!sounds_secret("pin-source") && !sounds_secret("keyPath") && !sounds_secret("token"));
     }
 }

@@ -1,6 +1,6 @@
 //! The verbs, one room each, and the way from a parsed command line to one of them.
 
-use crate::cli::options::TimeLimit;
+use crate::cli::options::ReadLimits;
 use crate::cli::{Cli, Command, GlobalOptions, PluginCommand};
 use crate::context::Context;
 use crate::exit::Failure;
@@ -63,9 +63,13 @@ pub(crate) async fn run(cli: Cli, context: &Context, output: &mut Output<'_>) ->
         Command::Version => version::run(output),
         Command::Completion(options) => completion::run(&options, output),
         Command::Sign(options) => sign::run(&options, &scene, output).await,
-        Command::Verify(options) => within(&options.time, verify::run(&options, &scene, output)).await,
-        Command::List(options) => within(&options.time, list::run(&options, &scene, output)).await,
-        Command::Inspect(options) => within(&options.time, inspect::run(&options, &scene, output)).await,
+        Command::Verify(options) => within(&options.limits, verify::run(&options, &scene, output)).await,
+        Command::List(options) => {
+            within(&options.read.limits, list::run(&options.read, &scene, output)).await
+        }
+        Command::Inspect(options) => {
+            within(&options.read.limits, inspect::run(&options.read, &scene, output)).await
+        }
         Command::Blob(command) => blob::run(&command, &scene, output).await,
         Command::Login(options) => login::login(&options, &scene, output).await,
         Command::Logout(options) => login::logout(&options, &scene, output).await,
@@ -75,14 +79,14 @@ pub(crate) async fn run(cli: Cli, context: &Context, output: &mut Output<'_>) ->
 
 /// Runs a command with an end.
 async fn within(
-    limit: &TimeLimit,
+    limits: &ReadLimits,
     command: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    tokio::time::timeout(limit.timeout.0, command).await.unwrap_or_else(|_| {
+    tokio::time::timeout(limits.timeout.0, command).await.unwrap_or_else(|_| {
         Err(Failure::infrastructure(format!(
             "the command was not done within its limit of {:?}: the registry is too slow or there is too much to \
              fetch; try again, or allow more time with --timeout",
-            limit.timeout.0
+            limits.timeout.0
         )))
     })
 }

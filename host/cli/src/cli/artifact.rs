@@ -2,9 +2,7 @@
 
 use clap::Args;
 
-use super::options::{
-    LayoutOption, MaxSignatures, RegistryOptions, SignerOptions, TimeLimit, VerifierOptions,
-};
+use super::options::{LayoutOption, ReadLimits, RegistryOptions, SignerOptions, VerifierOptions};
 
 /// Sign OCI artifacts
 #[derive(Args, Clone)]
@@ -76,11 +74,24 @@ pub(crate) struct VerifyOptions {
     pub(crate) scope: Option<String>,
 
     #[command(flatten)]
-    pub(crate) max: MaxSignatures,
-    #[command(flatten)]
-    pub(crate) time: TimeLimit,
+    pub(crate) limits: ReadLimits,
 
     /// What to verify: <registry>/<repository>@<digest>, or with a tag
+    #[arg(value_name = "REFERENCE")]
+    pub(crate) references: Vec<String>,
+}
+
+/// Whose signatures are read, from where, and how many of them.
+#[derive(Args, Clone)]
+pub(crate) struct ReadOptions {
+    #[command(flatten)]
+    pub(crate) registry: RegistryOptions,
+    #[command(flatten)]
+    pub(crate) layout: LayoutOption,
+    #[command(flatten)]
+    pub(crate) limits: ReadLimits,
+
+    /// The artifact: <registry>/<repository>@<digest>, or with a tag
     #[arg(value_name = "REFERENCE")]
     pub(crate) references: Vec<String>,
 }
@@ -96,17 +107,7 @@ Examples:
 )]
 pub(crate) struct ListOptions {
     #[command(flatten)]
-    pub(crate) registry: RegistryOptions,
-    #[command(flatten)]
-    pub(crate) layout: LayoutOption,
-    #[command(flatten)]
-    pub(crate) max: MaxSignatures,
-    #[command(flatten)]
-    pub(crate) time: TimeLimit,
-
-    /// The artifact: <registry>/<repository>@<digest>, or with a tag
-    #[arg(value_name = "REFERENCE")]
-    pub(crate) references: Vec<String>,
+    pub(crate) read: ReadOptions,
 }
 
 /// Show what is inside the signatures of an artifact, without verifying them
@@ -118,15 +119,5 @@ Examples:
   prokura inspect --oci-layout <path>@<digest>")]
 pub(crate) struct InspectOptions {
     #[command(flatten)]
-    pub(crate) registry: RegistryOptions,
-    #[command(flatten)]
-    pub(crate) layout: LayoutOption,
-    #[command(flatten)]
-    pub(crate) max: MaxSignatures,
-    #[command(flatten)]
-    pub(crate) time: TimeLimit,
-
-    /// The artifact: <registry>/<repository>@<digest>, or with a tag
-    #[arg(value_name = "REFERENCE")]
-    pub(crate) references: Vec<String>,
+    pub(crate) read: ReadOptions,
 }

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
-use prokura_plugin::{KeyId, PluginName};
-
-use super::value::{GoDuration, KeyValue, parse_deadline, parse_key_id};
+use super::options::VaultKeyOptions;
+use super::value::GoDuration;
 
 /// Names of the three store types.
 pub(crate) const STORE_TYPES: [&str; 3] = ["ca", "signingAuthority", "tsa"];
@@ -24,30 +23,6 @@ pub(crate) enum CertificateCommand {
     Request(RequestOptions),
     SelfSign(SelfSignOptions),
     Install(InstallOptions),
-}
-
-/// A key in a vault, by its name in the key list or by plugin and id.
-#[derive(Args, Clone)]
-pub(crate) struct VaultKeyOptions {
-    /// Name of a key in the key list; without it and without --id the default key
-    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["id", "plugin"])]
-    pub(crate) key: Option<String>,
-
-    /// Id of a key in the vault, with --plugin
-    #[arg(long, value_name = "ID", requires = "plugin", value_parser = parse_key_id)]
-    pub(crate) id: Option<KeyId>,
-
-    /// Plugin that reaches the key, with --id
-    #[arg(long, value_name = "NAME", requires = "id")]
-    pub(crate) plugin: Option<PluginName>,
-
-    /// Handed to the plugin; repeatable. Never put a secret here
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub(crate) plugin_config: Vec<KeyValue>,
-
-    /// Longest time one answer of the plugin may take
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_deadline)]
-    pub(crate) deadline: GoDuration,
 }
 
 /// Make a certificate request (PKCS#10) for a key in a vault, for a CA to sign

@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 use prokura_plugin::{KeyId, KeySpec, PluginName};
 
-use super::value::{GoDuration, KeyValue, parse_deadline, parse_key_id};
+use super::options::PluginCallOptions;
+use super::value::{KeyValue, parse_key_id};
 
 /// Verbs on the key list.
 #[derive(Subcommand)]
@@ -59,13 +60,8 @@ pub(crate) struct VaultOptions {
     #[arg(long, value_name = "NAME")]
     pub(crate) plugin: PluginName,
 
-    /// Handed to the plugin; repeatable. A value that starts with ./ or ../ is a path from here. Never put a secret here
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub(crate) plugin_config: Vec<KeyValue>,
-
-    /// Longest time the vault may take
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_deadline)]
-    pub(crate) deadline: GoDuration,
+    #[command(flatten)]
+    pub(crate) call: PluginCallOptions,
 }
 
 /// Add a key to the key list; the vault is not contacted

@@ -9,16 +9,25 @@ use crate::password::Password;
 
 use super::value::{GoDuration, KeyValue, parse_count, parse_deadline, parse_expiry, parse_key_id};
 
-/// Which key signs, and in which format.
+/// What a command that starts a plugin hands it, and how long it waits.
 #[derive(Args, Clone)]
-pub(crate) struct SignerOptions {
+pub(crate) struct PluginCallOptions {
+    /// Handed to the plugin; repeatable. A value that starts with ./ or ../ is a path from here. Never put a secret
+    /// here: arguments are visible to other users
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) plugin_config: Vec<KeyValue>,
+
+    /// Longest time one answer of the plugin may take
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_deadline)]
+    pub(crate) deadline: GoDuration,
+}
+
+/// A key in a vault, by its name in the key list or by plugin and id.
+#[derive(Args, Clone)]
+pub(crate) struct VaultKeyOptions {
     /// Name of a key in the key list; without it and without --id the default key
     #[arg(short, long, value_name = "NAME", conflicts_with_all = ["id", "plugin"])]
     pub(crate) key: Option<String>,
-
-    /// Envelope format; jws unless config.json says otherwise
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub(crate) signature_format: Option<SignatureFormat>,
 
     /// Id of a key in the vault, with --plugin
     #[arg(long, value_name = "ID", requires = "plugin", value_parser = parse_key_id)]
@@ -28,10 +37,19 @@ pub(crate) struct SignerOptions {
     #[arg(long, value_name = "NAME", requires = "id")]
     pub(crate) plugin: Option<PluginName>,
 
-    /// Handed to the plugin; repeatable. A value that starts with ./ or ../ is a path from here. Never put a secret
-    /// here: arguments are visible to other users
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub(crate) plugin_config: Vec<KeyValue>,
+    #[command(flatten)]
+    pub(crate) call: PluginCallOptions,
+}
+
+/// Which key signs, and in which format.
+#[derive(Args, Clone)]
+pub(crate) struct SignerOptions {
+    #[command(flatten)]
+    pub(crate) key: VaultKeyOptions,
+
+    /// Envelope format; jws unless config.json says otherwise
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) signature_format: Option<SignatureFormat>,
 
     /// Added to the signed payload; repeatable
     #[arg(short = 'm', long, value_name = "NAME=VALUE")]
@@ -48,10 +66,6 @@ pub(crate) struct SignerOptions {
     /// Root certificate of the time-stamping authority
     #[arg(long, value_name = "FILE", requires = "timestamp_url")]
     pub(crate) timestamp_root_cert: Option<PathBuf>,
-
-    /// Longest time one answer of the plugin may take
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_deadline)]
-    pub(crate) deadline: GoDuration,
 
     /// Fetch missing issuer certificates from the URLs that the key's certificates name (AIA)
     #[arg(long)]
@@ -95,18 +109,14 @@ pub(crate) struct LayoutOption {
     pub(crate) oci_layout: bool,
 }
 
-/// How many signatures are looked at.
+/// How much a verb that reads signatures looks at: the registry is not trusted to end.
 #[derive(Args, Clone)]
-pub(crate) struct MaxSignatures {
+pub(crate) struct ReadLimits {
     /// Most signatures to look at
     #[arg(long, value_name = "COUNT", default_value_t = crate::limits::SIGNATURES_DEFAULT,
           value_parser = parse_count)]
     pub(crate) max_signatures: usize,
-}
 
-/// How long a command may take.
-#[derive(Args, Clone)]
-pub(crate) struct TimeLimit {
     /// Longest time the whole command may take, such as 90s or 10m
     #[arg(long, value_name = "DURATION", default_value = crate::limits::COMMAND_DEADLINE, value_parser = parse_deadline)]
     pub(crate) timeout: GoDuration,

@@ -71,8 +71,7 @@ async fn sign(options: &BlobSignOptions, scene: &Scene<'_>, output: &mut Output<
         return Err(Failure::usage("blob path cannot be empty"));
     }
     let config = Config::load(&scene.context.directories)?;
-    let session = SigningSession::open(&options.signer, &config, scene).await?;
-    session.warn_of_secrets(output);
+    let session = SigningSession::open(&options.signer, &config, scene, output).await?;
     let done = sign_with(&session, options, path, scene, output).await;
     session.close(output).await;
     done.and_then(|done| done.map_or(Ok(()), |done| output.report(&done)))

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::list::too_many;
 use super::{Scene, missing_reference, only};
 use crate::artifact::{Finder, Reference, TagWarning};
-use crate::cli::artifact::InspectOptions;
+use crate::cli::artifact::ReadOptions;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::inspection::Inspection;
@@ -44,7 +44,7 @@ impl Report for Inspected {
 
 /// Shows the signatures of an artifact.
 pub(crate) async fn run(
-    options: &InspectOptions,
+    options: &ReadOptions,
     scene: &Scene<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
@@ -53,7 +53,7 @@ pub(crate) async fn run(
     let config = Config::load(&scene.context.directories)?;
     let finder = Finder::new(scene, &options.registry, &config, output);
     let artifact = finder.find(&reference, TagWarning::Read("inspect"), output).await?;
-    let max = options.max.max_signatures;
+    let max = options.limits.max_signatures;
     let listing = artifact.repository.signatures(&artifact.descriptor, max);
     let found = scene.progress.step("listing the signatures", listing).await?;
     let (mut signatures, mut skipped) = (Vec::new(), false);

@@ -1,5 +1,6 @@
 //! `key`: the key list.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use crate::cli::key::{KeyAddOptions, KeyCommand, KeyDeleteOptions, KeyUpdateOpti
 use crate::cli::value::to_map;
 use crate::exit::Failure;
 use crate::output::{Output, Report, printable_line, table};
-use crate::signing::sounds_secret;
+use crate::plugin_start::sounds_secret;
 use crate::signing_keys::{KeyEntry, KeySource, SigningKeys};
 
 /// Runs a verb on the key list.
@@ -48,16 +49,21 @@ fn add(options: &KeyAddOptions, scene: &Scene<'_>, output: &mut Output<'_>) -> R
     };
     let id = options.id.as_ref().ok_or_else(|| Failure::usage("missing key id; give it with --id"))?;
     let config = to_map(&options.plugin_config);
+    warn_of_stored_secrets(&config, output);
+    super::plugin::check_installed(&options.plugin, scene)?;
+    let entry = KeyEntry::plugin(name, id.as_str(), options.plugin.as_str(), config);
+    SigningKeys::update(&scene.context.directories, |keys| keys.add(entry, options.default))?;
+    output.report(&Changed { name, default: options.default })
+}
+
+/// Warns of every entry that sounds like a secret before it is put into the key list.
+pub(super) fn warn_of_stored_secrets(config: &BTreeMap<String, String>, output: &mut Output<'_>) {
     for secret in config.keys().filter(|name| sounds_secret(name)) {
         output.warn(format_args!(
             "plugin config {secret:?} is stored in signingkeys.json in plain text; if its value is a secret, \
              use the plugin's way to take it from a file or the environment"
         ));
     }
-    super::plugin::check_installed(&options.plugin, scene)?;
-    let entry = KeyEntry::plugin(name, id.as_str(), options.plugin.as_str(), config);
-    SigningKeys::update(&scene.context.directories, |keys| keys.add(entry, options.default))?;
-    output.report(&Changed { name, default: options.default })
 }
 
 fn update(options: &KeyUpdateOptions, scene: &Scene<'_>, output: &mut Output<'_>) -> Result<(), Failure> {

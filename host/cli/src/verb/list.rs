@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Scene, missing_reference, only};
 use crate::artifact::{Finder, Reference, TagWarning};
-use crate::cli::artifact::ListOptions;
+use crate::cli::artifact::ReadOptions;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::output::tree::Node;
@@ -47,7 +47,7 @@ impl Report for List {
 
 /// Lists the signatures of an artifact.
 pub(crate) async fn run(
-    options: &ListOptions,
+    options: &ReadOptions,
     scene: &Scene<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
@@ -56,7 +56,7 @@ pub(crate) async fn run(
     let config = Config::load(&scene.context.directories)?;
     let finder = Finder::new(scene, &options.registry, &config, output);
     let artifact = finder.find(&reference, TagWarning::Read("list"), output).await?;
-    let max = options.max.max_signatures;
+    let max = options.limits.max_signatures;
     let listing = artifact.repository.signatures(&artifact.descriptor, max);
     let found = scene.progress.step("listing the signatures", listing).await?;
     if found.truncated {

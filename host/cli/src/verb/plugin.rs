@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Scene;
 use crate::exit::Failure;
 use crate::output::{Output, Report, table};
-use crate::signing::{plugin_directory, plugin_options};
+use crate::plugin_start::{plugin_directory, plugin_options};
 
 /// Refuses a plugin that is not there or not fit to be started. It is not run.
 pub(crate) fn check_installed(name: &PluginName, scene: &Scene<'_>) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use super::Scene;
 use crate::cli::quickstart::{QuickstartOptions, QuickstartStep};
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, Output, Report, shown};
-use crate::signing::plugin_directory;
+use crate::plugin_start::plugin_directory;
 
 mod artifact;
 mod place;

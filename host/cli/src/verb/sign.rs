@@ -62,8 +62,7 @@ pub(crate) async fn run(
         );
     }
     let config = Config::load(&scene.context.directories)?;
-    let session = SigningSession::open(&options.signer, &config, scene).await?;
-    session.warn_of_secrets(output);
+    let session = SigningSession::open(&options.signer, &config, scene, output).await?;
     let finder = Finder::new(scene, &options.registry, &config, output);
     let signed = sign_all(&references, options, &session, &finder, scene, output).await;
     session.close(output).await;

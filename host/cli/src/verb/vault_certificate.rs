@@ -8,15 +8,17 @@ use jiff::{SignedDuration, Timestamp};
 use prokura_envelope::certificate::{Certificate, resolve};
 use prokura_envelope::issue::{Subject, Unissued};
 use prokura_plugin::{CertificateChain, PublicKey};
-use prokura_signer::{KeyReference, Plugin, describe_key};
+use prokura_signer::{KeyReference, Plugin, PluginOptions, Preference, describe_key};
 use serde::Serialize;
 
 use super::Scene;
-use crate::cli::certificate::{InstallOptions, RequestOptions, SelfSignOptions, VaultKeyOptions};
+use crate::cli::certificate::{InstallOptions, RequestOptions, SelfSignOptions};
+use crate::cli::options::VaultKeyOptions;
 use crate::exit::Failure;
 use crate::limits::CERTIFICATE_FILE_BYTES_MAX;
 use crate::output::{Output, Report, printable_line, shown};
-use crate::signing::{Chosen, choose, plugin_directory, plugin_options};
+use crate::plugin_start::{self, plugin_options};
+use crate::signing::choose;
 use crate::state_file;
 
 /// JSON of `cert request` and `cert self-sign`: `{keyId, subject, pem?, path?, notAfter?}`; `pem` without `--file`.
@@ -50,7 +52,7 @@ pub(crate) async fn request(
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     let subject: Subject = options.subject.parse().map_err(|e| Failure::usage(format!("{e}")))?;
-    let key = VaultKey::open(&options.key, scene).await?;
+    let key = VaultKey::open(&options.key, scene, output).await?;
     let unissued = Unissued::request(&subject, &key.public).map_err(not_issued);
     let der = key.signed(unissued, scene).await?;
     let pem = pem("CERTIFICATE REQUEST", &der)?;
@@ -73,7 +75,7 @@ pub(crate) async fn self_sign(
     let too_long = || Failure::usage(format!("a certificate cannot be valid for {:?}", options.validity.0));
     let validity = SignedDuration::try_from(options.validity.0).map_err(|_| too_long())?;
     let to = from.checked_add(validity).map_err(|_| too_long())?;
-    let key = VaultKey::open(&options.key, scene).await?;
+    let key = VaultKey::open(&options.key, scene, output).await?;
     let mut serial = [0; 16];
     aws_lc_rs::rand::fill(&mut serial)
         .map_err(|_| Failure::infrastructure("the operating system gives no random bytes"))?;
@@ -107,7 +109,7 @@ pub(crate) async fn install(
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     let certificates = read(&options.path)?;
-    let key = VaultKey::open(&options.key, scene).await?;
+    let key = VaultKey::open(&options.key, scene, output).await?;
     let resolved = resolve(&key.public, &certificates, (scene.context.now)());
     let resolved = match resolved {
         Ok(resolved) => resolved,
@@ -138,15 +140,16 @@ struct VaultKey {
 }
 
 impl VaultKey {
-    async fn open(options: &VaultKeyOptions, scene: &Scene<'_>) -> Result<Self, Failure> {
-        let (name, reference) = choose(&Chosen::of_vault(options), scene.context)?;
-        let executable = plugin_directory(scene.context).find(&name)?;
-        let mut how = plugin_options(scene);
-        how.deadline = options.deadline.0;
+    async fn open(
+        options: &VaultKeyOptions,
+        scene: &Scene<'_>,
+        output: &mut Output<'_>,
+    ) -> Result<Self, Failure> {
+        let (name, reference) = choose(options, scene.context)?;
         // Contract 1.0 neither tells the public key nor signs without a certificate.
-        how.transport = prokura_signer::Preference::Grpc;
-        let starting = Plugin::start(executable, reference.plugin_config(), how);
-        let plugin = scene.progress.step("starting the plugin", starting).await?;
+        let how = PluginOptions { transport: Preference::Grpc, ..plugin_options(scene) };
+        let config = reference.plugin_config();
+        let plugin = plugin_start::start(&name, config, &options.call, how, scene, output).await?;
         let described = scene.progress.step("asking for the key", describe_key(&plugin, &reference)).await;
         match described.map(|description| description.public_key) {
             Ok(Some(public)) => Ok(Self { plugin, reference, public }),

@@ -11,12 +11,14 @@ use serde::Serialize;
 
 use self::shown::Shown;
 use super::Scene;
+use super::key::warn_of_stored_secrets;
 use super::quickstart::quoted;
 use crate::cli::key::{KeyCreateOptions, KeyDiscoverOptions, VaultOptions};
 use crate::cli::value::to_map;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Report, printable_line};
-use crate::signing::{plugin_directory, plugin_options, vault_config};
+use crate::plugin_start::{self, plugin_options};
+use crate::signing::vault_config;
 use crate::signing_keys::{KeyEntry, SigningKeys};
 
 /// JSON of `key discover`: `{plugin, keys: [KEY], problems: [sentence]}`.
@@ -48,9 +50,9 @@ pub(crate) async fn discover(
     scene: &Scene<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
-    let plugin = start(&options.vault, scene).await?;
+    let plugin = start(&options.vault, scene, output).await?;
     let (mut keys, mut problems, mut exit) = (Vec::new(), Vec::new(), Exit::Refused);
-    let config = vault_config(&options.vault.plugin_config);
+    let config = vault_config(&options.vault.call.plugin_config);
     let mut found = |listed: Result<VaultKey, Error>| {
         match listed {
             Ok(key) => keys.push(Shown::of(key)),
@@ -127,28 +129,30 @@ pub(crate) async fn create(
             "signing key with name {name:?} already exists; no key was made"
         )));
     }
-    let plugin = start(&options.vault, scene).await?;
-    let config = vault_config(&options.vault.plugin_config);
+    let plugin = start(&options.vault, scene, output).await?;
+    let config = vault_config(&options.vault.call.plugin_config);
     let making = plugin.create_key(&config, &options.name, options.key_spec);
     let made = scene.progress.step("making the key", making).await;
     plugin.close().await;
     let key = Shown::of(made?);
     let plugin = options.vault.plugin.as_str();
     if let Some(name) = &options.add {
-        let entry = KeyEntry::plugin(name, &key.id, plugin, to_map(&options.vault.plugin_config));
+        let config = to_map(&options.vault.call.plugin_config);
+        warn_of_stored_secrets(&config, output);
+        let entry = KeyEntry::plugin(name, &key.id, plugin, config);
         SigningKeys::update(&scene.context.directories, |keys| keys.add(entry, false))?;
     }
-    let configured = !options.vault.plugin_config.is_empty();
+    let configured = !options.vault.call.plugin_config.is_empty();
     output.report(&Created { key, name: options.add.as_deref(), plugin, configured })
 }
 
-async fn start(options: &VaultOptions, scene: &Scene<'_>) -> Result<Plugin, Failure> {
-    let executable = plugin_directory(scene.context).find(&options.plugin)?;
-    let mut how = plugin_options(scene);
-    how.deadline = options.deadline.0;
-    let config = vault_config(&options.plugin_config);
-    let starting = Plugin::start(executable, &config, how);
-    Ok(scene.progress.step("starting the plugin", starting).await?)
+async fn start(
+    options: &VaultOptions,
+    scene: &Scene<'_>,
+    output: &mut Output<'_>,
+) -> Result<Plugin, Failure> {
+    let config = vault_config(&options.call.plugin_config);
+    plugin_start::start(&options.plugin, &config, &options.call, plugin_options(scene), scene, output).await
 }
 
 #[cfg(test)]

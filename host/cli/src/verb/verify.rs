@@ -111,7 +111,7 @@ pub(crate) async fn run(
     }
     let judge =
         Judge { statement, store: trust_store(scene), required: to_map(&options.verifier.user_metadata) };
-    let trying = judge.attempt(&artifact, options.max.max_signatures, scene);
+    let trying = judge.attempt(&artifact, options.limits.max_signatures, scene);
     match scene.progress.step("verifying the signatures", trying).await? {
         Ok((verified, refused)) => accept(&shown, statement, &verified, &refused, output),
         Err(refused) => refuse(&shown, statement, &refused, output),

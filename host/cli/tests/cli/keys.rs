@@ -130,3 +130,43 @@ fn a_value_in_a_damaged_file_is_not_repeated() {
         }
     }
 }
+
+/// Whoever gives a secret in plugin config is told, whatever the verb; what only sounds like one, or says where it is, is
+/// not warned of.
+#[test]
+fn every_verb_that_starts_a_plugin_warns_of_secrets_in_its_config() {
+    let home = Home::new();
+    let certificate = home.test_certificate();
+    home.script("dead", "exit 7");
+    let name = ["--subject", "CN=x,O=o,ST=s,C=c"];
+    let key = ["--plugin", "dead", "--id", "k"];
+    std::fs::write(home.path().join("f"), "x").unwrap();
+    let layout = home.layout();
+    for verb in [
+        vec!["key", "discover", "--plugin", "dead"],
+        vec!["key", "create", "--plugin", "dead", "--key-spec", "EC-256", "n"],
+        [&["cert", "request"], &key[..], &name].concat(),
+        [&["cert", "self-sign"], &key[..], &name].concat(),
+        [&["cert", "install", &certificate], &key[..]].concat(),
+        [&["sign", "--oci-layout", &layout], &key[..]].concat(),
+        [&["blob", "sign", "f"], &key[..]].concat(),
+    ] {
+        let with = |config: &[&str]| {
+            let output = home.run(&[&verb, config].concat());
+            assert_eq!(output.status.code(), Some(3), "{verb:?}: {}", stderr(&output));
+            stderr(&output)
+        };
+        let warned = with(&["--plugin-config", "client_secret=canary-917352", "--plugin-config", "a=b"]);
+        assert!(
+            warned
+                .starts_with("Warning: plugin config \"client_secret\" is given on the command line, where"),
+            "{verb:?}: {warned}"
+        );
+        assert!(!warned.contains("917352") && warned.matches("Warning:").count() == 1, "{verb:?}: {warned}");
+        let quiet = with(&["--plugin-config", "client_secret_file=x"]);
+        assert!(!quiet.contains("Warning:"), "{verb:?}: {quiet}");
+    }
+    home.ok(&["key", "add", "--plugin", "dead", "--id", "k", "--plugin-config", "pin=917352", "stored"]);
+    let warned = home.fails(3, &[&["cert", "request", "--key", "stored"], &name[..]].concat());
+    assert!(warned.contains("\"pin\" is given in signingkeys.json in plain text"), "{warned}");
+}
