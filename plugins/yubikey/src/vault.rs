@@ -26,7 +26,7 @@ use prokura_plugin::{
 use crate::config::{self, KeyName};
 use crate::error::Failure;
 use crate::key::{self, Key};
-use crate::limits::LISTED_MAX;
+use crate::limits::{ANSWER_MARGIN, LISTED_MAX};
 use crate::slot::Slot;
 use device::{Device, absent, until};
 use login::Login;
@@ -183,7 +183,8 @@ impl Vault {
         };
         let started = std::thread::Builder::new().spawn(look);
         started.map_err(|e| Error::internal(format!("no thread could be started: {e}")))?;
-        match answer.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        // The look itself ends at `until` and knows more than that pcscd hangs.
+        match answer.recv_timeout(until.saturating_duration_since(Instant::now()) + ANSWER_MARGIN / 2) {
             Ok(survey) => survey.map_err(|failure| failure.into_error("pcscd")),
             Err(_) => Err(Error::timeout(
                 "pcscd did not answer before the deadline; restart it (systemctl restart pcscd)",

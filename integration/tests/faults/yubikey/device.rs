@@ -11,6 +11,7 @@ use prokura_plugin::KeySpec;
 use super::served::Key;
 use super::{Fault, SOON, Scene, refused, says};
 
+const SELECT: u8 = 0xA4;
 const SIGN: u8 = 0x87;
 const WITHOUT_TOUCH: (PinPolicy, TouchPolicy) = (PinPolicy::Always, TouchPolicy::Never);
 
@@ -21,6 +22,11 @@ pub(super) const FAULTS: &[Fault] = &[
     ("put_back", "card pulled and put back between two signatures", put_back),
     ("exchanged", "card exchanged for another one with the same slot", exchanged),
     ("held_by_another_program", "card held exclusively by another program", held),
+    (
+        "held_while_another_hangs",
+        "card held exclusively, and another one that does not answer",
+        held_and_hanging,
+    ),
     ("let_go_by_another_program", "card held exclusively, and let go after a second", let_go),
     ("another_application_selected", "another program selects another application", other_application),
     ("pcscd_restarted", "pcscd killed and started again between two signatures", restarted),
@@ -101,6 +107,15 @@ fn held(scene: &mut Scene) -> Result<String> {
         &["SCARD_E_SHARING_VIOLATION", "scdaemon", "Yubico Authenticator"],
     )?;
     Ok(said)
+}
+
+fn held_and_hanging(scene: &mut Scene) -> Result<String> {
+    let _holder = scene.filled.reader.daemon.hold(0)?;
+    scene.second().fail(Some(SELECT), CardFault::Hang, 1);
+    let words = ["SCARD_E_SHARING_VIOLATION", "scdaemon"];
+    let said = refused(scene.serve()?.sign(&scene.always(), Duration::from_secs(4)), "TIMEOUT", &words);
+    scene.second().release();
+    said
 }
 
 fn let_go(scene: &mut Scene) -> Result<String> {

@@ -74,8 +74,9 @@ pub(crate) fn survey(
             Some(Err(failure)) if is_empty_reader(&failure) => {}
             Some(Err(failure)) => survey.unreachable = Some(failure),
             None => {
+                // A reader that answered why says more than one that did not.
                 let doing = "find the device".to_owned();
-                survey.unreachable = Some(Failure::Pcsc { doing, error: pcsc::Error::Timeout });
+                survey.unreachable.get_or_insert(Failure::Pcsc { doing, error: pcsc::Error::Timeout });
                 break;
             }
         }
@@ -96,8 +97,12 @@ pub(crate) fn survey_patiently(
 ) -> Result<Survey, Failure> {
     let started = Instant::now();
     let mut pause = BACKOFF.0;
+    let mut earlier = None;
     loop {
-        let result = survey(wanted, known, until);
+        let mut result = survey(wanted, known, until);
+        if let Ok(Survey { unreachable: Some(Failure::Pcsc { error, .. }), .. }) = &mut result {
+            explain(error, &mut earlier);
+        }
         let patience = match &result {
             Ok(survey) if is_enough(survey, wanted) => return result,
             Ok(Survey { unreachable: Some(Failure::Pcsc { .. }), .. }) => return_wait.max(EXCLUSIVE_WAIT),
@@ -113,6 +118,14 @@ pub(crate) fn survey_patiently(
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(BACKOFF.1);
+    }
+}
+
+/// Puts the reason of an earlier look in the place of the timeout that cut this one short.
+fn explain(error: &mut pcsc::Error, earlier: &mut Option<pcsc::Error>) {
+    match (*error, *earlier) {
+        (pcsc::Error::Timeout, Some(reason)) => *error = reason,
+        (reason, _) => *earlier = Some(reason),
     }
 }
 
@@ -153,5 +166,24 @@ const fn is_empty_reader(failure: &Failure) -> bool {
                 | P::UnsupportedCard
         ),
         Failure::Status { .. } | Failure::Malformed { .. } | Failure::Final(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_cut_short_keeps_the_reason_of_the_one_before() {
+        let mut earlier = None;
+        for (found, told) in [
+            (pcsc::Error::Timeout, pcsc::Error::Timeout),
+            (pcsc::Error::SharingViolation, pcsc::Error::SharingViolation),
+            (pcsc::Error::Timeout, pcsc::Error::SharingViolation),
+        ] {
+            let mut error = found;
+            explain(&mut error, &mut earlier);
+            assert_eq!(error, told);
+        }
     }
 }
