@@ -123,22 +123,26 @@ pub(super) fn needs_management_key(cards: &Cards) -> Result<()> {
 
 pub(super) fn stores_certificates(cards: &Cards) -> Result<()> {
     let mut card = cards.second()?;
-    let authority = Authority::new("another root")?;
     card.authenticate(&MgmKey::get_default(&card)?)?;
-    let (touch, pin) = (TouchPolicy::Default, PinPolicy::Default);
-    let made = piv::generate(&mut card, SLOT, AlgorithmId::EccP256, pin, touch)?;
     ensure!(Certificate::read(&mut card, SLOT).is_err_and(|e| e == Error::InvalidObject));
-    let leaf = authority.issue(&made.to_der()?, "stored")?;
-    let chain = CertificateChain::from_pem(leaf.as_bytes())?;
-    let der = chain.certificates().first().context("a leaf")?.clone();
-    let certificate = Certificate::from_bytes(der)?;
-    certificate.write(&mut card, SLOT, CertInfo::Uncompressed)?;
-    ensure!(certificate_key(&mut card, SLOT)?.spki_der() == made.to_der()?);
+    let certificate = makes_and_certifies(&mut card, SLOT)?;
     drop(card);
     let mut card = cards.second()?;
     ensure!(certificate.write(&mut card, SLOT, CertInfo::Uncompressed) == Err(Error::AuthenticationError));
     ensure!(Certificate::read(&mut card, SLOT)?.subject() == certificate.subject());
     Ok(())
+}
+
+/// Makes a P-256 key in a slot and stores a certificate for it; so on whatever card the management key was proved to.
+pub(super) fn makes_and_certifies(card: &mut YubiKey, slot: SlotId) -> Result<Certificate> {
+    let (touch, pin) = (TouchPolicy::Default, PinPolicy::Default);
+    let made = piv::generate(card, slot, AlgorithmId::EccP256, pin, touch)?.to_der()?;
+    let leaf = Authority::new("another root")?.issue(&made, "stored")?;
+    let chain = CertificateChain::from_pem(leaf.as_bytes())?;
+    let certificate = Certificate::from_bytes(chain.certificates().first().context("a leaf")?.clone())?;
+    certificate.write(card, slot, CertInfo::Uncompressed)?;
+    ensure!(certificate_key(card, slot)?.spki_der() == made, "the certificate is for another key");
+    Ok(certificate)
 }
 
 /// Firmware 4.3: no metadata, 3DES only, no RSA-3072, the serial number in another application; but attestation.

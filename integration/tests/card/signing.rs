@@ -31,13 +31,17 @@ pub(super) fn opens(cards: &Cards) -> Result<()> {
 }
 
 pub(super) fn signs_with_every_key(cards: &Cards) -> Result<()> {
-    let mut card = cards.first()?;
+    every_key_signs(&mut cards.first()?)
+}
+
+/// Each key signs, and is the one its certificate is for; so on whatever card has been filled with [`KEYS`].
+pub(super) fn every_key_signs(card: &mut YubiKey) -> Result<()> {
     for (slot, spec, _) in KEYS {
         let slot = SlotId::try_from(*slot)?;
-        let public = certificate_key(&mut card, slot)?;
+        let public = certificate_key(card, slot)?;
         ensure!(public.spec() == *spec, "{slot} has a certificate for {}", public.spec());
         card.verify_pin(PIN.as_bytes())?;
-        let signature = sign(&mut card, slot, *spec).with_context(|| format!("{spec} in {slot}"))?;
+        let signature = sign(card, slot, *spec).with_context(|| format!("{spec} in {slot}"))?;
         verify(&public, &signature).with_context(|| format!("{spec} in {slot}"))?;
     }
     Ok(())
