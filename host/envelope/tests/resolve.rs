@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use prokura_envelope::certificate::{Certificate, NoChain, resolve};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use prokura_envelope::limits::{CERTIFICATES_MAX, ISSUER_URLS_MAX, RESOLVE_STEPS_MAX};
+use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer, KeyPair};
 
 /// A key and its certificate.
 struct Holder {
@@ -70,6 +71,28 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         other_root,
     }
 });
+
+/// The same key under another certificate, by another issuer and until another year.
+fn again(holder: &Holder, by: &Holder, until: i32) -> Holder {
+    let mut params = holder.params.clone();
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    let certificate = params.signed_by(&holder.key, &Issuer::from_params(&by.params, &by.key)).unwrap();
+    let key = KeyPair::try_from(holder.key.serialize_der()).unwrap();
+    Holder { key, params, certificate: Certificate::from_der(certificate.der()).unwrap() }
+}
+
+/// Certificates by the name of `holder`, each another one, of a key that issued nothing; valid longer.
+fn namesakes(holder: &Holder, count: usize) -> Vec<Holder> {
+    let key = KeyPair::generate().unwrap();
+    let one = |number: usize| {
+        let mut params = holder.params.clone();
+        params.not_after = rcgen::date_time_ymd(2040, 1, 1);
+        params.serial_number = Some(rcgen::SerialNumber::from(number as u64 + 1));
+        let certificate = Certificate::from_der(params.self_signed(&key).unwrap().der()).unwrap();
+        Holder { key: KeyPair::try_from(key.serialize_der()).unwrap(), params, certificate }
+    };
+    (0..count).map(one).collect()
+}
 
 fn now() -> Timestamp {
     "2026-06-01T00:00:00Z".parse().unwrap()
@@ -166,6 +189,82 @@ fn a_namesake_is_not_the_issuer() {
 }
 
 #[test]
+fn a_name_that_nobody_else_has_is_no_namesake() {
+    let w = &*WORLD;
+    let missing = |heap: &[&Holder]| {
+        let key = heap[0].certificate.public_key().unwrap();
+        let heap: Vec<Certificate> = heap.iter().map(|h| h.certificate.clone()).collect();
+        resolve(&key, &heap, now()).ok().unwrap().missing.unwrap()
+    };
+    assert!(!missing(&[&w.flat, &w.other_root]).namesake);
+    // It bears the name of its own issuer.
+    let same = root("same");
+    assert!(!missing(&[&issued("same", &same, false), &w.root]).namesake);
+}
+
+#[test]
+fn authorities_that_certified_each_other_end_no_chain() {
+    let (a, b) = (root("round a"), root("round b"));
+    let (a_by_b, b_by_a) = (again(&a, &b, 2031), again(&b, &a, 2031));
+    let leaf = issued("leaf", &a, false);
+    let round = ordered(&leaf, &[&leaf, &a_by_b, &b_by_a]);
+    assert_eq!(round.unwrap_err(), "leaf < round a < round b misses CN=round a");
+    assert_eq!(ordered(&leaf, &[&leaf, &a_by_b, &b_by_a, &a]).unwrap(), "leaf < round a < round b < round a");
+}
+
+#[test]
+fn the_longest_piece_is_told_whatever_was_tried_last() {
+    let (absent, other, top) = (root("absent"), root("other absent"), root("top"));
+    let mid = issued("mid", &absent, true);
+    let inter = issued("inter", &top, true);
+    // Tried first, and longer than the other.
+    let (long, short) = (again(&inter, &mid, 2041), again(&inter, &other, 2031));
+    let leaf = issued("leaf", &inter, false);
+    let found = ordered(&leaf, &[&leaf, &short, &long, &mid]).unwrap_err();
+    assert_eq!(found, "leaf < inter < mid misses CN=absent");
+}
+
+#[test]
+fn a_chain_has_an_end() {
+    let mut holders = vec![root("ca 0")];
+    for number in 1..CERTIFICATES_MAX {
+        let next = issued(&format!("ca {number}"), &holders[number - 1], true);
+        holders.push(next);
+    }
+    let (last, before) = (&holders[CERTIFICATES_MAX - 1], &holders[CERTIFICATES_MAX - 2]);
+    let (fits, too_deep) = (issued("leaf", before, false), issued("leaf", last, false));
+    let length = |leaf: &Holder| {
+        let mut heap: Vec<Certificate> = holders.iter().map(|h| h.certificate.clone()).collect();
+        heap.push(leaf.certificate.clone());
+        let resolved = resolve(&leaf.certificate.public_key().unwrap(), &heap, now()).ok().unwrap();
+        (resolved.chain.len(), resolved.missing.map(|missing| missing.subject))
+    };
+    assert_eq!(length(&fits), (CERTIFICATES_MAX, None));
+    assert_eq!(length(&too_deep), (CERTIFICATES_MAX, Some("CN=ca 0".to_owned())));
+}
+
+#[test]
+fn a_search_has_an_end() {
+    let w = &*WORLD;
+    let tried = |count: usize| {
+        let namesakes = namesakes(&w.root, count);
+        let heap: Vec<&Holder> = [&w.flat, &w.root].into_iter().chain(&namesakes).collect();
+        ordered(&w.flat, &heap)
+    };
+    assert_eq!(tried(RESOLVE_STEPS_MAX - 1).unwrap(), "flat < root");
+    assert_eq!(tried(RESOLVE_STEPS_MAX).unwrap_err(), "flat misses CN=root");
+}
+
+#[test]
+fn the_same_certificate_many_times_is_tried_once() {
+    let w = &*WORLD;
+    let namesake = &namesakes(&w.root, 1)[0];
+    let mut heap = vec![namesake; RESOLVE_STEPS_MAX + 1];
+    heap.extend([&w.flat, &w.root]);
+    assert_eq!(ordered(&w.flat, &heap).unwrap(), "flat < root");
+}
+
+#[test]
 fn a_cross_signed_authority_is_followed_to_a_root() {
     let w = &*WORLD;
     // The same authority, certified by a root nobody has: longer valid, so it is tried first.
@@ -197,10 +296,69 @@ fn of_two_leaves_the_valid_one_is_taken() {
 }
 
 #[test]
+fn of_two_valid_leaves_the_one_that_lasts_is_taken_and_of_these_one_with_a_chain() {
+    let w = &*WORLD;
+    let longer = again(&w.flat, &w.root, 2036);
+    let key = w.flat.certificate.public_key().unwrap();
+    for heap in [[&w.flat, &longer, &w.root], [&longer, &w.flat, &w.root]] {
+        let heap = heap.map(|h| h.certificate.clone());
+        assert_eq!(resolve(&key, &heap, now()).ok().unwrap().chain[0], longer.certificate);
+    }
+    let without_chain = again(&w.flat, &w.other_inter, 2036);
+    assert_eq!(ordered(&w.flat, &[&without_chain, &w.flat, &w.root]).unwrap(), "flat < root");
+}
+
+/// Authority information access with these methods and addresses.
+fn access(entries: &[(u8, &str)]) -> CustomExtension {
+    let tlv = |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()][..], value].concat();
+    let one = |(method, url): &(u8, &str)| {
+        let method = [0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, *method];
+        tlv(0x30, &[tlv(0x06, &method), tlv(0x86, url.as_bytes())].concat())
+    };
+    let all: Vec<u8> = entries.iter().flat_map(one).collect();
+    let length = match u8::try_from(all.len()) {
+        Ok(short @ ..0x80) => vec![short],
+        Ok(long) => vec![0x81, long],
+        Err(_) => [&[0x82][..], &u16::try_from(all.len()).unwrap().to_be_bytes()].concat(),
+    };
+    let content = [&[0x30][..], &length, &all].concat();
+    CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], content)
+}
+
+#[test]
+fn urls_of_the_issuer_are_those_that_can_be_fetched() {
+    const OCSP: u8 = 1;
+    const CA_ISSUERS: u8 = 2;
+    let w = &*WORLD;
+    let urls = |entries: &[(u8, &str)]| {
+        let mut params = params("leaf with urls", false);
+        params.custom_extensions.push(access(entries));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &Issuer::from_params(&w.root.params, &w.root.key)).unwrap();
+        let certificate = Certificate::from_der(certificate.der()).unwrap();
+        let key = certificate.public_key().unwrap();
+        resolve(&key, &[certificate], now()).ok().unwrap().missing.unwrap().urls
+    };
+    let mixed = [
+        (OCSP, "http://ocsp.example"),
+        (CA_ISSUERS, "ldap://pki.example/root"),
+        (CA_ISSUERS, "file:///etc/shadow"),
+        (CA_ISSUERS, "https://pki.example/root.cer"),
+        (CA_ISSUERS, "http://pki.example/root.cer"),
+    ];
+    assert_eq!(urls(&mixed), ["https://pki.example/root.cer", "http://pki.example/root.cer"]);
+    assert_eq!(urls(&[(CA_ISSUERS, "http://pki.example"); ISSUER_URLS_MAX + 2]).len(), ISSUER_URLS_MAX);
+}
+
+#[test]
 fn without_the_leaf_what_is_there_is_named() {
     let w = &*WORLD;
     let key = w.leaf.certificate.public_key().unwrap();
     assert_eq!(resolve(&key, &[], now()).err(), Some(NoChain::NoCertificates));
     let refused = ordered(&w.leaf, &[&w.root, &w.flat]).unwrap_err();
     assert_eq!(refused, "none of the 2 certificates is for this key; found CN=root; CN=flat");
+    let strangers = vec![WORLD.root.certificate.clone(); CERTIFICATES_MAX + 1];
+    let refused = resolve(&key, &strangers, now()).err().unwrap().to_string();
+    assert!(refused.starts_with(&format!("none of the {} certificates", strangers.len())), "{refused}");
+    assert_eq!(refused.matches("CN=root").count(), CERTIFICATES_MAX, "{refused}");
 }

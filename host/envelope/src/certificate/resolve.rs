@@ -39,9 +39,11 @@ pub enum NoChain {
     #[error("there is no certificate")]
     NoCertificates,
     /// Certificates, but none of the key.
-    #[error("none of the {} certificates is for this key; found {}", found.len(), found.join("; "))]
+    #[error("none of the {count} certificates is for this key; found {}", found.join("; "))]
     NoLeaf {
-        /// Their subjects, as text.
+        /// How many there are.
+        count: usize,
+        /// The subjects of the first of them, as text.
         found: Vec<String>,
     },
 }
@@ -65,7 +67,7 @@ pub fn resolve(key: &PublicKey, candidates: &[Certificate], at: Timestamp) -> Re
     let longest = search.longest;
     let Some(last) = longest.last() else {
         let found = candidates.iter().take(CERTIFICATES_MAX).map(Certificate::subject).collect();
-        return Err(NoChain::NoLeaf { found });
+        return Err(NoChain::NoLeaf { count: candidates.len(), found });
     };
     Ok(Resolved { missing: Some(missing(last, candidates)), chain: owned(&longest) })
 }
