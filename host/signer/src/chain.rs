@@ -14,7 +14,7 @@ use prokura_plugin::certificate::read_bundle;
 use prokura_plugin::{CA_CERTS, CertificateChain, PublicKey};
 
 use crate::error::Error;
-use crate::limits::ISSUERS_FETCHED_MAX;
+use crate::limits::{ISSUERS_DEADLINE, ISSUERS_FETCHED_MAX};
 use crate::plugin::KeyReference;
 
 /// What a fetch returns: the body, or why there is none.
@@ -49,12 +49,16 @@ pub(crate) async fn completed(
         heap.extend(parsed(&bundle));
     }
     let mut failures = Vec::new();
-    for _ in 0..=ISSUERS_FETCHED_MAX {
+    let until = tokio::time::Instant::now() + ISSUERS_DEADLINE;
+    for round in 0..=ISSUERS_FETCHED_MAX {
         let Resolved { chain, missing } =
             resolve(public_key, &heap, at).map_err(|reason| no_chain(key, &reason))?;
         let Some(missing) = missing else { return whole(key, &chain) };
+        if round == ISSUERS_FETCHED_MAX {
+            break;
+        }
         let fetched = match fetch {
-            Some(fetch) => fetched::issuers(fetch.as_ref(), &missing.urls, &mut failures).await,
+            Some(fetch) => fetched::issuers(fetch.as_ref(), &missing.urls, until, &mut failures).await,
             None => Vec::new(),
         };
         let news: Vec<Certificate> =

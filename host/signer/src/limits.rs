@@ -96,3 +96,6 @@ pub const SIGNING_TIME_SKEW: Duration = Duration::from_secs(15 * 60);
 pub const EXPIRY_SKEW_SECONDS: i64 = 2;
 /// Most issuers fetched from the network for one chain: chains have two to four certificates.
 pub const ISSUERS_FETCHED_MAX: usize = 4;
+/// How long all fetches for one chain may take together. One certificate is a matter of milliseconds; of four issuers
+/// with four URLs each, every one may hang.
+pub const ISSUERS_DEADLINE: Duration = Duration::from_secs(20);

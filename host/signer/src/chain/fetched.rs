@@ -5,21 +5,26 @@ use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode, Reader, SliceReader, Tag, TagNumber};
 use prokura_envelope::certificate::Certificate;
 use prokura_plugin::limits::CERTIFICATES_MAX;
+use tokio::time::{Instant, timeout_at};
 
 use super::FetchIssuer;
+use crate::limits::ISSUERS_DEADLINE;
 use crate::text::cleaned;
 
 const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
 
-/// What the first URL that answers with certificates has; failures are added to `failures`.
+/// What the first URL that answers with certificates before `until` has; failures are added to `failures`.
 pub(super) async fn issuers(
     fetch: &dyn FetchIssuer,
     urls: &[String],
+    until: Instant,
     failures: &mut Vec<String>,
 ) -> Vec<Certificate> {
     for url in urls {
         let shown = cleaned(url);
-        match fetch.fetch(url).await {
+        let answer = timeout_at(until, fetch.fetch(url)).await;
+        let too_late = |_| Err(format!("no answer within the {} s for all", ISSUERS_DEADLINE.as_secs()));
+        match answer.unwrap_or_else(too_late) {
             Ok(body) => match certificates(&body) {
                 Some(found) => return found,
                 None => failures.push(format!("{shown}: no certificate in {} bytes", body.len())),
