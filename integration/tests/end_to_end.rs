@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use libtest_mimic::{Arguments, Trial};
 use prokura_integration::backend::registry::Registry;
 use prokura_integration::home::write_private;
@@ -15,6 +15,9 @@ use prokura_integration::program::{executable, output};
 use prokura_integration::suite::trial;
 use prokura_integration::world::World;
 use prokura_plugin::KeySpec;
+
+#[path = "end_to_end/at_once.rs"]
+mod at_once;
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
@@ -47,7 +50,10 @@ fn main() -> Result<ExitCode> {
     trials
         .extend(named(&world, "a_registry_with_bearer_tokens", |world| authenticated(world, "-token-auth")));
     trials.extend(named(&world, "a_registry_with_a_private_authority", private_authority));
-    trials.extend(named(&world, "many_at_once_lose_no_signature", many_at_once));
+    trials.extend(named(&world, "many_at_once::layout", at_once::layout));
+    trials.extend(named(&world, "many_at_once::tag_schema", at_once::tag_schema));
+    trials.extend(named(&world, "many_at_once::referrers", at_once::referrers));
+    trials.extend(named(&world, "many_at_once::referrers_in_a_race", at_once::referrers_in_a_race));
     let conclusion = libtest_mimic::run(&arguments, trials);
     Ok(conclusion.exit_code())
 }
@@ -305,31 +311,5 @@ fn private_authority(world: &World) -> Result<()> {
     ensure!(said.contains("certificate"), "{said}");
     sign(&["--ca-file", &root])?.ok()?;
     world.home.prokura(["verify", "--ca-file", &root, &reference])?.ok()?;
-    Ok(())
-}
-
-/// Processes that sign the same artifact at the same time: in a layout, and by the tag schema, which has no lock and of
-/// which less is asked here. With the referrers API it is the registry's affair.
-fn many_at_once(world: &World) -> Result<()> {
-    let image = world.image()?;
-    let layout = image.copy(&world.home.path().join("at-once"))?;
-    let places = [
-        (10, "--oci-layout", format!("{}@{}", layout.display(), image.digest)),
-        (3, "--verbose", image.push(world.registry(false)?, "at-once")?),
-    ];
-    let key = world.softkey_arguments(KeySpec::Ec256);
-    for (at_once, flag, reference) in &places {
-        let arguments: Vec<&str> = ["sign", flag].into_iter().chain(key.iter().map(String::as_str)).collect();
-        std::thread::scope(|scope| {
-            let sign = || world.home.prokura(arguments.iter().chain([&reference.as_str()]))?.ok();
-            let all: Vec<_> = (0..*at_once).map(|_| scope.spawn(sign)).collect();
-            all.into_iter()
-                .try_for_each(|one| one.join().map_err(|_| anyhow!("a thread panicked"))?.map(drop))
-        })?;
-        let layout = (*flag == "--oci-layout").then_some(*flag);
-        let listed =
-            world.home.prokura(["list"].into_iter().chain(layout).chain([reference.as_str()]))?.ok()?;
-        ensure!(listed.matches("sha256:").count() == at_once + 1, "{at_once} signatures expected: {listed}");
-    }
     Ok(())
 }

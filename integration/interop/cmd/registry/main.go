@@ -28,6 +28,7 @@ type options struct {
 	tlsCert       string
 	tlsKey        string
 	deletion      bool
+	oneAtATime    bool
 	rateLimit     int
 	log           string
 }
@@ -42,6 +43,7 @@ func main() {
 	flag.StringVar(&o.tlsCert, "tls-cert", "", "PEM certificate chain")
 	flag.StringVar(&o.tlsKey, "tls-key", "", "PEM private key")
 	flag.BoolVar(&o.deletion, "delete", false, "allow deleting manifests and blobs")
+	flag.BoolVar(&o.oneAtATime, "one-at-a-time", false, "store one manifest after the other, so that olareg lists each as a referrer")
 	flag.IntVar(&o.rateLimit, "rate-limit", 0, "requests per second, 429 above it")
 	flag.StringVar(&o.log, "log", "", "append one JSON line per request to this file")
 	flag.Parse()
@@ -68,7 +70,7 @@ func run(o *options) error {
 	defer removeAuth()
 	registry := olareg.New(o.config(auth))
 	defer registry.Close()
-	handler, closeLog, err := logged(o.log, withoutReferrers(!o.referrers, registry))
+	handler, closeLog, err := logged(o.log, oneAtATime(o.oneAtATime, withoutReferrers(!o.referrers, registry)))
 	if err != nil {
 		return err
 	}
