@@ -20,7 +20,7 @@ use crate::limits::SILENCE_MEANS_TOUCH;
 use crate::slot::Slot;
 use crate::vault::connection::{Connection, Session};
 use crate::vault::device::{Device, Prompt};
-use crate::vault::login::{HeldPin, Login, verify};
+use crate::vault::login::{HeldPin, Login, unsettled, verify};
 use crate::vault::metadata;
 use crate::vault::piv::Tries;
 use content::Content;
@@ -104,7 +104,9 @@ impl Key {
             input: input.to_vec(),
             pin,
         };
-        self.device.call(deadline, &prompt, repeat, move |connection, touch| step.run(connection, touch))
+        let done =
+            self.device.call(deadline, &prompt, repeat, move |connection, touch| step.run(connection, touch));
+        done.map_err(|error| unsettled(&self.device, error))
     }
 
     /// The signature, if it is one by this key.

@@ -1,9 +1,12 @@
 //! PINs: wrong, blocked, the last try, none at all; and that none reaches a log.
 
-use anyhow::{Result, ensure};
-use prokura_integration::backend::card::PIN;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use prokura_integration::backend::card::{Fault as CardFault, PIN};
 use prokura_plugin::KeySpec;
 
+use super::served::{Key, Refusal, Served};
 use super::{Fault, SOON, Scene, refused, says, verified};
 
 /// INS of VERIFY.
@@ -12,6 +15,12 @@ const VERIFY: u8 = 0x20;
 pub(super) const FAULTS: &[Fault] = &[
     ("wrong_pin", "wrong PIN in the file", wrong),
     ("wrong_pin_is_not_sent_again", "the same wrong PIN, asked for sixteen times", not_again),
+    ("wrong_pin_unanswered", "card pulled while it checks a wrong PIN, and put back", unanswered),
+    (
+        "wrong_pin_unanswered_for_good",
+        "card pulled while it checks a wrong PIN, and not put back in time",
+        unsettled,
+    ),
     ("blocked_pin", "PIN blocked", blocked),
     ("last_try_of_a_stored_pin", "one try left, PIN in a file", last_try),
     ("last_try_by_a_person", "one try left, PIN typed by a person", typed),
@@ -42,6 +51,56 @@ fn not_again(scene: &mut Scene) -> Result<String> {
     ensure!(scene.card().count(VERIFY) == 1, "{} PINs were sent", scene.card().count(VERIFY));
     scene.store_pin(PIN)?;
     scene.signs(&served, &key, SOON)?;
+    Ok(said)
+}
+
+/// The try is gone though nobody saw the answer; the same PIN would spend the next one.
+fn unanswered(scene: &mut Scene) -> Result<String> {
+    let mut said = String::new();
+    for spec in [KeySpec::Ec384, KeySpec::Ec256] {
+        let (served, key) = (scene.serve()?, scene.key(spec));
+        scene.card().set_pin(PIN);
+        scene.card().count_anew();
+        scene.store_pin("000000")?;
+        said = refused(pulled_in_verify(scene, &served, &key)?, "ACCESS_DENIED", &["2 tries are left"])?;
+        refused(served.sign(&key, SOON), "ACCESS_DENIED", &["not sent again"])?;
+        ensure!(scene.card().count(VERIFY) == 1, "{} PINs were sent", scene.card().count(VERIFY));
+        ensure!(scene.card().tries().0 == 2, "{spec}: {:?} tries are left", scene.card().tries());
+        scene.store_pin(PIN)?;
+        pulled_in_verify(scene, &served, &key)?
+            .map_err(|e| anyhow::anyhow!("the right one: {}", e.message))?;
+    }
+    Ok(said)
+}
+
+/// Signs while the card is pulled before it has answered to the PIN, and put back.
+fn pulled_in_verify(scene: &Scene, served: &Served, key: &Key) -> Result<Result<(), Refusal>> {
+    scene.card().fail(Some(VERIFY), CardFault::PullAfter, 1);
+    std::thread::scope(|threads| {
+        let signing = threads.spawn(|| served.sign(key, SOON).map(drop));
+        scene.filled.reader.daemon.wait_for_card(0, false)?;
+        scene.card().plug();
+        signing.join().map_err(|_| anyhow::anyhow!("the test panicked"))
+    })
+}
+
+fn unsettled(scene: &mut Scene) -> Result<String> {
+    let (served, key) = (scene.serve()?, scene.always());
+    let mut said = String::new();
+    for (fault, pin) in [(CardFault::Hang, PIN), (CardFault::PullAfter, "000000")] {
+        scene.signs(&served, &key, SOON)?;
+        scene.store_pin(pin)?;
+        scene.card().fail(Some(VERIFY), fault, 1);
+        let Err(error) = served.sign(&key, Duration::from_secs(4)) else { bail!("it was not refused") };
+        says(&error.message, &["had just been sent", "piv info"])?;
+        ensure!(error.retryable == Some(false), "a host would send it again: {error:?}");
+        scene.card().release();
+        said = error.message;
+    }
+    scene.card().plug();
+    scene.filled.reader.daemon.wait_for_card(0, true)?;
+    refused(served.sign(&key, SOON), "ACCESS_DENIED", &["2 tries are left"])?;
+    ensure!(scene.card().tries().0 == 2, "{:?} tries are left", scene.card().tries());
     Ok(said)
 }
 
@@ -113,7 +172,7 @@ fn policies(scene: &mut Scene) -> Result<String> {
 
 fn no_log(scene: &mut Scene) -> Result<String> {
     for (name, value) in [("RUST_LOG", "trace"), ("PCSCLITE_DEBUG", "0")] {
-        let served = super::Served::start(&[scene.filled.reader.daemon.environment(), (name, value.into())])?;
+        let served = Served::start(&[scene.filled.reader.daemon.environment(), (name, value.into())])?;
         scene.store_pin(PIN)?;
         scene.signs(&served, &scene.always(), SOON)?;
         scene.store_pin("765432")?;

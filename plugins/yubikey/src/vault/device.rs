@@ -13,6 +13,7 @@ use prokura_plugin::{Deadline, Error, Pin, Scope};
 
 use super::borrowed::{Borrowed, Event, Taken};
 use super::connection::Connection;
+use super::piv::Tries;
 use super::queue::{Queue, Turn};
 use super::reader::survey_patiently;
 use crate::error::{Failure, HOLDERS};
@@ -26,6 +27,15 @@ pub(crate) struct Device {
     came_back: Condvar,
     /// A PIN the device refused; never sent again by this process.
     refused: Mutex<Option<Pin>>,
+    /// A PIN whose verdict was lost on the way.
+    in_doubt: Mutex<Option<InDoubt>>,
+}
+
+/// A PIN that was sent and not answered: it may have been wrong, and then it has spent a try.
+pub(crate) struct InDoubt {
+    pub(crate) pin: Pin,
+    /// The tries before it was sent.
+    pub(crate) before: Tries,
 }
 
 /// Where the connection is.
@@ -57,6 +67,7 @@ impl Device {
             place: Mutex::new(Place::Here(connection)),
             came_back: Condvar::new(),
             refused: Mutex::default(),
+            in_doubt: Mutex::default(),
         }
     }
 
@@ -101,6 +112,11 @@ impl Device {
     /// The PIN that was refused.
     pub(crate) fn refused_pin(&self) -> MutexGuard<'_, Option<Pin>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The PIN of which nobody knows whether it was right.
+    pub(crate) fn pin_in_doubt(&self) -> MutexGuard<'_, Option<InDoubt>> {
+        self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs commands over the connection, made anew if it was lost. When they say that the card is about to wait for a

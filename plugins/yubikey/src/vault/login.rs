@@ -1,6 +1,6 @@
 //! The PIN: where it comes from, and the rules that keep it from being blocked.
 //!
-//! A wrong PIN is sent once. The counter is read before each VERIFY, and the last try is spent only on a PIN that a
+//! A wrong PIN is sent once, also if the device goes before it has answered. The counter is read before each VERIFY, and the last try is spent only on a PIN that a
 //! person typed just now and knowing that it is the last one.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use prokura_plugin::pin::{PinSource, Surroundings};
 use prokura_plugin::{Deadline, Error, Person, Pin, PinPrompt, Scope};
 
 use super::connection::Session;
-use super::device::Device;
+use super::device::{Device, InDoubt};
 use super::piv::{Tries, Verdict};
 use crate::error::Failure;
 use crate::limits::PIN_BYTES;
@@ -114,13 +114,23 @@ fn checked(pin: Pin, told: Option<Tries>) -> Result<HeldPin, Error> {
 /// `ACCESS_DENIED` with the number of tries left.
 pub(crate) fn verify(session: &mut Session<'_>, device: &Device, held: &HeldPin) -> Result<(), Failure> {
     let name = device.name();
-    match session.piv.tries()? {
+    let tries = session.piv.tries()?;
+    if let Some(left) = spent_unseen(device, held, tries) {
+        *device.refused_pin() = copy(&held.pin);
+        return Err(wrong(&name, held, left).into());
+    }
+    match tries {
         Tries::Left(0) => return Err(blocked(&name).into()),
         // Whoever typed it was told another number: something else spends tries at this moment.
         last @ Tries::Left(1) if held.told != Some(last) => return Err(last_try(&name, &held.pin).into()),
         _ => {}
     }
-    match session.piv.verify(held.pin.expose().as_bytes())? {
+    *device.pin_in_doubt() = copy(&held.pin).map(|pin| InDoubt { pin, before: tries });
+    let verdict = session.piv.verify(held.pin.expose().as_bytes());
+    if !verdict.as_ref().is_err_and(Failure::is_lost_connection) {
+        *device.pin_in_doubt() = None;
+    }
+    match verdict? {
         Verdict::Right => {
             *session.verified = true;
             *device.refused_pin() = None;
@@ -128,10 +138,40 @@ pub(crate) fn verify(session: &mut Session<'_>, device: &Device, held: &HeldPin)
         }
         Verdict::Wrong(left) => {
             *session.verified = false;
-            *device.refused_pin() = Pin::new(held.pin.expose().as_bytes(), held.pin.origin()).ok();
+            *device.refused_pin() = copy(&held.pin);
             Err(wrong(&name, held, left).into())
         }
     }
+}
+
+/// The tries left, if this PIN was sent before, its verdict was lost, and a try has gone since: it was wrong.
+fn spent_unseen(device: &Device, held: &HeldPin, now: Tries) -> Option<u8> {
+    let doubted = device.pin_in_doubt().take()?;
+    match (doubted.before, now) {
+        (Tries::Left(before), Tries::Left(now)) if now < before && doubted.pin.is_same(&held.pin) => {
+            Some(now)
+        }
+        _ => None,
+    }
+}
+
+/// The error of a call that lost the device while it checked a PIN. A host must not repeat it: a new process knows
+/// nothing of this one's doubt, and would spend the next try.
+pub(crate) fn unsettled(device: &Device, error: Error) -> Error {
+    if device.pin_in_doubt().is_none() {
+        return error;
+    }
+    let message = format!(
+        "{}; the PIN had just been sent, and whether it was right is not known: before signing again see how many tries \
+         are left (ykman --device {} piv info)",
+        error.message,
+        device.serial()
+    );
+    Error { message, ..error }.retryable(false)
+}
+
+fn copy(pin: &Pin) -> Option<Pin> {
+    Pin::new(pin.expose().as_bytes(), pin.origin()).ok()
 }
 
 fn wrong(name: &str, held: &HeldPin, left: u8) -> Error {
