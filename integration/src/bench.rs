@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod azure;
+pub mod direct;
 pub mod openbao;
 pub mod pkcs11;
 pub mod yubikey;

@@ -23,7 +23,7 @@ use crate::vault::{TestKey, TestVault};
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 const IN_FLIGHT: [usize; 3] = [1, 4, 16];
 const SPECS: [KeySpec; 2] = [KeySpec::Ec256, KeySpec::Rsa2048];
-const MESSAGE: &[u8] = b"bench";
+pub(super) const MESSAGE: &[u8] = b"bench";
 /// Signatures over which calls are counted.
 const COUNTED: u32 = 100;
 const LIBP11: &str = include_str!("libp11.c");
@@ -48,14 +48,17 @@ pub fn table(seconds: f64) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for spec in SPECS {
         for in_flight in IN_FLIGHT {
-            let bare = direct(&hsm.token, &hsm.token.module, pin_file, (spec, in_flight, duration))?;
+            let bare_loop =
+                |verify| direct(&hsm.token, &hsm.token.module, pin_file, (spec, in_flight, duration), verify);
+            let bare = bare_loop(false)?;
             let row =
                 |path: &str, measured: &Measured| Row::new("softhsm", spec, in_flight, path, measured, &bare);
             rows.push(row("C_Sign loop", &bare));
+            rows.push(row("  + verify", &bare_loop(true)?));
             rows.push(row("plugin", &plugin(&home, &hsm.token, spec, in_flight, duration)?));
             rows.push(row("libp11", &libp11.run(&hsm.token, spec, in_flight, duration)?));
 
-            let bare = direct(&hsm, hsm.client(), pin_file, (spec, in_flight, duration))?;
+            let bare = direct(&hsm, hsm.client(), pin_file, (spec, in_flight, duration), false)?;
             let row =
                 |path: &str, measured: &Measured| Row::new("p11-kit", spec, in_flight, path, measured, &bare);
             rows.push(row("C_Sign loop", &bare));
@@ -85,11 +88,12 @@ fn direct(
     module: &Path,
     pin_file: &Path,
     (spec, in_flight, duration): (KeySpec, usize, Duration),
+    verify: bool,
 ) -> Result<Measured> {
     let mut command = Command::new(executable("bench")?);
     command.args(["--seconds", &duration.as_secs_f64().to_string(), "direct", "--spec", spec.as_str()]);
     command.args(["--in-flight", &in_flight.to_string()]).arg("--module").arg(module);
-    command.arg("--pin-file").arg(pin_file).envs(vault.environment());
+    command.arg("--pin-file").arg(pin_file).args(verify.then_some("--verify")).envs(vault.environment());
     Ok(serde_json::from_str(&run(&mut command)?)?)
 }
 
@@ -145,12 +149,17 @@ pub(super) async fn sign_and_verify(plugin: &Plugin, key: &KeyReference, spec: K
 
 fn verify(key: &PublicKey, signature: &RawSignature) -> Result<()> {
     let bits = key.key_bits();
-    let verified = if key.spec().is_rsa() {
-        UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, bits).verify(MESSAGE, signature.bytes())
-    } else {
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bits).verify(MESSAGE, signature.bytes())
-    };
-    verified.context("the signature does not verify")
+    if !key.spec().is_rsa() {
+        return verify_ec(bits, signature.bytes());
+    }
+    let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, bits);
+    key.verify(MESSAGE, signature.bytes()).context("the signature does not verify")
+}
+
+/// ECDSA with P-256, `signature` being r||s.
+pub(super) fn verify_ec(point: &[u8], signature: &[u8]) -> Result<()> {
+    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+    key.verify(MESSAGE, signature).context("the signature does not verify")
 }
 
 /// From nothing to the first signature: metadata, process, login, key.

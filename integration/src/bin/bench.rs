@@ -5,22 +5,16 @@
 #![expect(clippy::print_stdout, reason = "a program for people")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark starts real programs and reads the clock")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
-use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, ObjectClass};
-use cryptoki::session::UserType;
-use cryptoki::types::AuthPin;
 use prokura_envelope::{Descriptor, EnvelopeFormat};
 use prokura_integration::backend::token::Token;
-use prokura_integration::bench::{self, Measured, Row, children_cpu_seconds, cpu_seconds, on_threads};
-use prokura_integration::key;
+use prokura_integration::bench::direct::Direct;
+use prokura_integration::bench::{self, Measured, Row, children_cpu_seconds, cpu_seconds};
 use prokura_integration::program::{executable, run};
 use prokura_integration::world::World;
 use prokura_plugin::message::PluginConfig;
@@ -55,6 +49,9 @@ enum Part {
         spec: KeySpec,
         #[arg(long)]
         in_flight: usize,
+        /// Each signature verified, as the host does.
+        #[arg(long)]
+        verify: bool,
     },
 }
 
@@ -62,8 +59,9 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let duration = Duration::from_secs_f64(arguments.seconds);
     match arguments.part {
-        Some(Part::Direct { module, pin_file, spec, in_flight }) => {
-            let measured = direct(&module, &pin_file, spec, in_flight, duration)?;
+        Some(Part::Direct { module, pin_file, spec, in_flight, verify }) => {
+            let bare = Direct { module: &module, pin_file: &pin_file, spec, verify };
+            let measured = bare.run(in_flight, duration)?;
             println!("{}", serde_json::to_string(&measured)?);
             Ok(())
         }
@@ -94,40 +92,6 @@ fn vaults(seconds: f64) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A loop of C_SignInit and C_Sign with a session and a key handle per thread, made before the clock starts.
-fn direct(
-    module: &Path,
-    pin_file: &Path,
-    spec: KeySpec,
-    in_flight: usize,
-    duration: Duration,
-) -> Result<Measured> {
-    let module = Pkcs11::new(module)?;
-    module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-    let slot = *module.get_slots_with_initialized_token()?.first().context("no token")?;
-    let login = module.open_ro_session(slot)?;
-    login.login(UserType::User, Some(&AuthPin::from(std::fs::read_to_string(pin_file)?)))?;
-    let digest = Digest::of(spec.hash_algorithm(), b"bench").bytes().to_vec();
-    let open = || {
-        let session = module.open_ro_session(slot)?;
-        let wanted =
-            [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(key::id(spec).into_bytes())];
-        let key = *session.find_objects(&wanted)?.first().context("no key")?;
-        Ok((session, key))
-    };
-    on_threads(in_flight, duration, open, |(session, key)| {
-        session.sign(&mechanism(spec), *key, &digest)?;
-        Ok(())
-    })
-}
-
-/// The mechanism over a digest; cheap to make, and not to be shared between threads.
-fn mechanism(spec: KeySpec) -> Mechanism<'static> {
-    let pss =
-        PkcsPssParams { hash_alg: MechanismType::SHA256, mgf: PkcsMgfType::MGF1_SHA256, s_len: 32u64.into() };
-    if spec.is_rsa() { Mechanism::RsaPkcsPss(pss) } else { Mechanism::Ecdsa }
 }
 
 fn ladder(world: &World, duration: Duration) -> Result<()> {
