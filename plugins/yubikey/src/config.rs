@@ -60,13 +60,18 @@ pub(crate) fn configured_serial(config: Lookup<'_>) -> Result<Option<u32>, Error
 /// Plugin config `pin-source`: where the PIN is.
 ///
 /// # Errors
-/// `VALIDATION_ERROR`; also for a PIN in the config itself.
+/// `VALIDATION_ERROR`; also for a PIN, PUK or management key in the config itself, whatever is asked for.
 pub(crate) fn pin_source(config: Lookup<'_>) -> Result<PinSource, Error> {
-    if config("pin").is_some() {
-        return Err(refuse(
-            "plugin config \"pin\" is refused, for plugin config is shown and logged; move the PIN to a file that only \
-             its owner may read and set pin-source=file:/PATH, or pin-source=ask to be asked",
-        ));
+    const SECRETS: [(&str, &str); 3] = [
+        ("pin", "set pin-source=file:/PATH, or pin-source=ask to be asked"),
+        ("management-key", "set management-key-source=file:/PATH"),
+        ("puk", "hand it to ykman alone: this plugin needs none"),
+    ];
+    if let Some((name, instead)) = SECRETS.iter().find(|(name, _)| config(name).is_some()) {
+        return Err(refuse(&format!(
+            "plugin config {name:?} is refused, for plugin config is shown and logged; move it to a file that only its \
+             owner may read and {instead}"
+        )));
     }
     Ok(config("pin-source").map_or(Ok(PinSource::Default), PinSource::parse)?)
 }
@@ -268,8 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_in_the_config_is_refused() {
-        let error = pin_source(&|name| (name == "pin").then_some("123456")).err().unwrap();
-        assert!(error.message.contains("pin-source") && !error.message.contains("123456"), "{error}");
+    fn secrets_in_the_config_are_refused_and_not_repeated() {
+        for (secret, says) in
+            [("pin", "pin-source"), ("management-key", "management-key-source"), ("puk", "ykman")]
+        {
+            let error = pin_source(&|name| (name == secret).then_some("12345678")).err().unwrap();
+            assert!(error.message.contains(says) && !error.message.contains("12345678"), "{error}");
+        }
     }
 }

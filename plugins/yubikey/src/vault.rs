@@ -95,8 +95,8 @@ impl Vault {
         let lookup = |name: &str| vault.config_optional(name);
         let name = KeyName::parse(request.name().as_str(), &lookup)?;
         let new = config::new_key(&lookup)?;
-        let management = config::management_key(&lookup)?;
         let login = self.login(vault)?;
+        let management = config::management_key(&lookup)?;
         let device = self.device(name.serial, vault.deadline())?;
         let spec = request.spec();
         let made = manage::create(&device, name.slot, spec, new, &management, &login, vault.deadline())?;
@@ -114,8 +114,8 @@ impl Vault {
     ) -> Result<(), Error> {
         let lookup = |name: &str| request.config_optional(name);
         let name = KeyName::parse(request.key_id().as_str(), &lookup)?;
-        let management = config::management_key(&lookup)?;
         let login = self.login(request.vault())?;
+        let management = config::management_key(&lookup)?;
         let device = self.device(name.serial, request.deadline())?;
         let leaf =
             chain.certificates().first().ok_or_else(|| Error::validation("no certificate was given"))?;

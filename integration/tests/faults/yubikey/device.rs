@@ -18,6 +18,7 @@ const WITHOUT_TOUCH: (PinPolicy, TouchPolicy) = (PinPolicy::Always, TouchPolicy:
 pub(super) const FAULTS: &[Fault] = &[
     ("no_such_device", "serial number of a YubiKey that is not there", no_such),
     ("several_devices", "two YubiKeys and no serial number", several),
+    ("two_devices_one_slot", "two YubiKeys with a key in the same slot, and PINs of their own", two),
     ("pulled_in_the_middle_of_a_command", "card pulled in the middle of a signature", pulled),
     ("put_back", "card pulled and put back between two signatures", put_back),
     ("exchanged", "card exchanged for another one with the same slot", exchanged),
@@ -53,15 +54,38 @@ fn several(scene: &mut Scene) -> Result<String> {
     Ok(said)
 }
 
+fn two(scene: &mut Scene) -> Result<String> {
+    let served = scene.serve()?;
+    scene.second().set_pin("654321");
+    scene.second().fill(0x9C, KeySpec::Ec256, WITHOUT_TOUCH, &Authority::new("second root")?)?;
+    let first = scene.always();
+    let mut second = Key { id: format!("piv:serial={};slot=9c", SECOND.serial), ..first.clone() };
+    second.config.remove("ca_certs");
+    let described = [&first, &second].map(|key| served.describe(key).map(|key| key.public_key));
+    ensure!(described[0] != described[1], "the same key in both");
+    scene.signs(&served, &first, SOON)?;
+    let said =
+        refused(served.sign(&second, SOON), "ACCESS_DENIED", &["YubiKey 87654321", "2 tries are left"])?;
+    // What one refused is still good for the other.
+    scene.signs(&served, &first, SOON)?;
+    ensure!(scene.card().tries().0 == 3, "{:?}", scene.card().tries());
+    scene.store_pin("654321")?;
+    scene.signs(&served, &second, SOON)?;
+    Ok(said)
+}
+
 fn pulled(scene: &mut Scene) -> Result<String> {
     let served = scene.serve()?;
     let key = scene.key(KeySpec::Ec384);
     scene.signs(&served, &key, SOON)?;
-    scene.card().fail(Some(SIGN), CardFault::PullAfter, 1);
-    let said =
-        refused(served.sign(&key, Duration::from_secs(6)), "ERROR", &["YubiKey 12345678", "plug it in"])?;
-    scene.card().plug();
-    scene.signs(&served, &key, SOON)?;
+    let mut said = String::new();
+    for fault in [CardFault::PullBefore, CardFault::PullAfter] {
+        scene.card().fail(Some(SIGN), fault, 1);
+        let signed = served.sign(&key, Duration::from_secs(6));
+        said = refused(signed, "ERROR", &["YubiKey 12345678", "plug it in"])?;
+        scene.card().plug();
+        scene.signs(&served, &key, SOON)?;
+    }
     Ok(said)
 }
 
@@ -96,7 +120,10 @@ fn exchanged(scene: &mut Scene) -> Result<String> {
     refused(served.sign(&key, deadline), "ERROR", &words)?;
     // The other card's key would do; it is not the one that was signed with so far.
     scene.second().fill(0x9D, KeySpec::Ec384, WITHOUT_TOUCH, &Authority::new("second root")?)?;
-    refused(served.sign(&key, deadline), "ERROR", &words)
+    refused(served.sign(&key, deadline), "ERROR", &words)?;
+    // Nor for a request that opens the key anew.
+    key.config.remove("ca_certs");
+    refused(served.describe(&key), "ERROR", &words)
 }
 
 fn held(scene: &mut Scene) -> Result<String> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use prokura_integration::backend::card::{Fault as CardFault, PIN};
+use prokura_integration::home::write_private;
 use prokura_plugin::KeySpec;
 
 use super::served::{Key, Refusal, Served};
@@ -177,11 +178,18 @@ fn no_log(scene: &mut Scene) -> Result<String> {
         scene.signs(&served, &scene.always(), SOON)?;
         scene.store_pin("765432")?;
         refused(served.sign(&scene.always(), SOON), "ACCESS_DENIED", &["tries"])?;
+        let file = scene.home.path().join("management-key");
+        write_private(&file, &"1f2e3d4c".repeat(6))?;
+        let new = scene.bare(0x90, KeySpec::Ec256);
+        let new = new.with("management-key-source", format!("file:{}", file.display()));
+        refused(served.create(&new), "ACCESS_DENIED", &["refused the management key"])?;
         let said = served.stop()?;
         // libpcsclite says what it does when it is told to, which the plugin cannot keep it from.
         ensure!(name != "RUST_LOG" || said.is_empty(), "the plugin wrote to standard error: {said}");
         let lower = said.to_lowercase();
-        for secret in [PIN, "765432", "31323334", "31 32 33 34", "37363534", "37 36 35 34"] {
+        for secret in
+            [PIN, "765432", "31323334", "31 32 33 34", "37363534", "37 36 35 34", "1f2e3d4c", "1f 2e 3d 4c"]
+        {
             ensure!(!lower.contains(secret), "{name}: a PIN is shown: {said}");
         }
     }

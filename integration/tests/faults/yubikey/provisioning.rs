@@ -5,6 +5,8 @@ use prokura_integration::backend::card::SECOND;
 use prokura_integration::home::write_private;
 use prokura_integration::pki::Authority;
 use prokura_plugin::KeySpec;
+use x509_cert::Certificate;
+use x509_cert::der::{Decode as _, Encode as _};
 
 use super::served::Key;
 use super::{Fault, SOON, Scene, foreign_certificate, refused};
@@ -15,6 +17,8 @@ const FACTORY: &str = "010203040506070801020304050607080102030405060708";
 pub(super) const FAULTS: &[Fault] = &[
     ("keys_are_listed", "keys of all devices asked for, without a PIN", listed),
     ("key_made_and_certified", "a new key, its certificate installed", made),
+    ("delivered_management_key", "the management key every YubiKey is delivered with", delivered),
+    ("management_key_in_the_config", "management key itself in the plugin config", in_config),
     ("management_key_not_assumed", "no management key configured", not_assumed),
     ("protected_management_key", "management key kept in the device, under the PIN", protected),
     ("wrong_management_key", "another management key than the device's", wrong_key),
@@ -80,6 +84,39 @@ fn made(scene: &mut Scene) -> Result<String> {
     Ok("made, certified, and signs".to_owned())
 }
 
+fn delivered(scene: &mut Scene) -> Result<String> {
+    let served = scene.serve()?;
+    let file = scene.home.path().join("management-key");
+    write_private(&file, FACTORY)?;
+    for (slot, source) in [(0x90, "default".to_owned()), (0x91, format!("file:{}", file.display()))] {
+        let key = scene.bare(slot, KeySpec::Ec256).with("management-key-source", source);
+        served.create(&key).map_err(|e| anyhow::anyhow!("{}", e.message))?;
+    }
+    let told = || served.person().heard().iter().filter(|text| text.contains("delivered with")).count();
+    // The answer and what is told travel on streams of their own.
+    let until = std::time::Instant::now() + SOON;
+    while told() < 2 && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let heard = served.person().heard();
+    ensure!(told() == 2, "{heard:?}");
+    // A file with another key says nothing of the kind, nor does signing.
+    write_private(&file, &"1f".repeat(24))?;
+    let key = scene.bare(0x92, KeySpec::Ec256);
+    let key = key.with("management-key-source", format!("file:{}", file.display()));
+    refused(served.create(&key), "ACCESS_DENIED", &["refused the management key"])?;
+    scene.signs(&served, &scene.always(), SOON)?;
+    ensure!(served.person().heard() == heard, "{:?}", served.person().heard());
+    heard.into_iter().next().context("something was told")
+}
+
+fn in_config(scene: &mut Scene) -> Result<String> {
+    let key = scene.bare(0x90, KeySpec::Ec256).with("management-key", FACTORY);
+    let said = refused(scene.serve()?.create(&key), "VALIDATION_ERROR", &["management-key-source=file"])?;
+    ensure!(!said.contains("0102"), "it is shown: {said}");
+    Ok(said)
+}
+
 fn not_assumed(scene: &mut Scene) -> Result<String> {
     let key = scene.bare(0x90, KeySpec::Ec256);
     refused(scene.serve()?.create(&key), "VALIDATION_ERROR", &["management-key-source", "default"])
@@ -133,6 +170,14 @@ fn foreign(scene: &mut Scene) -> Result<String> {
 fn attested(scene: &mut Scene) -> Result<String> {
     let described = scene.serve()?.describe(&scene.always()).map_err(|e| anyhow::anyhow!("{}", e.message))?;
     let attestation = described.details.unwrap_or_default().attestation;
-    ensure!(attestation.len() == 2, "{} certificates", attestation.len());
-    Ok("two certificates: the key's and the device's".to_owned())
+    let [key, device] = attestation.as_slice() else { anyhow::bail!("{} certificates", attestation.len()) };
+    let (key, device) = (Certificate::from_der(key)?, Certificate::from_der(device)?);
+    let attested = key.tbs_certificate().subject_public_key_info().to_der()?;
+    ensure!(attested == described.public_key, "another key is attested");
+    ensure!(key.tbs_certificate().issuer() == device.tbs_certificate().subject(), "by another device");
+    Ok(format!(
+        "two certificates: {} by {}",
+        key.tbs_certificate().subject(),
+        device.tbs_certificate().subject()
+    ))
 }

@@ -36,8 +36,13 @@ fn algorithm(spec: KeySpec) -> Option<&'static dyn VerificationAlgorithm> {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
     use aws_lc_rs::rand::SystemRandom;
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+        RSA_PSS_SHA384, RsaEncoding, RsaKeyPair,
+    };
     use prokura_plugin::HashAlgorithm;
 
     use super::*;
@@ -61,5 +66,23 @@ mod tests {
         assert!(checked(&key, &digest("text"), &sign(&wrong)).is_none());
         assert!(checked(&key, &digest("text"), &good[..good.len() - 1]).is_none());
         assert!(checked(&key, &digest("text"), &[]).is_none());
+    }
+
+    #[test]
+    fn rsa_signatures_with_another_padding_do_not_pass() {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let spki = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).unwrap();
+        let key = PublicKey::from_spki_der(spki.as_ref()).unwrap();
+        let bytes = digest::digest(&digest::SHA256, b"text").as_ref().to_vec();
+        let digest = Digest::from_bytes(HashAlgorithm::Sha256, bytes).unwrap();
+        for (padding, passes) in [
+            (&RSA_PSS_SHA256 as &dyn RsaEncoding, true),
+            (&RSA_PSS_SHA384, false),
+            (&RSA_PKCS1_SHA256, false),
+        ] {
+            let mut signature = vec![0; pair.public_modulus_len()];
+            pair.sign(padding, &SystemRandom::new(), b"text", &mut signature).unwrap();
+            assert_eq!(checked(&key, &digest, &signature).is_some(), passes, "{padding:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use der::Encode as _;
-use prokura_plugin::{Deadline, Error, KeySpec, PublicKey, Scope};
+use prokura_plugin::{Deadline, Error, KeySpec, Notice, PublicKey, Scope};
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 use yubikey::mgm::MgmAlgorithmId;
 use yubikey::piv::AlgorithmId;
@@ -28,6 +28,9 @@ use crate::slot::Slot;
 
 /// Where PIN-protected devices keep the management key (the printed information object).
 const PROTECTED_OBJECT: u32 = 0x5F_C109;
+
+/// The management key every YubiKey is delivered with, 3DES or AES-192.
+const DELIVERED: [u8; 24] = [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8];
 
 /// Makes a key and returns its public half, as the device answered: older firmware never tells it again. A certificate
 /// for the key that was destroyed goes with it, for on older firmware it would stand for the new one.
@@ -53,6 +56,7 @@ pub(crate) fn create(
         connection.transaction(|session| is_free(session, slot, new.overwrite, &name))
     })?;
     let key = Material::read(device, management, login, deadline)?;
+    key.warn_if_delivered(device, login);
     let owner = Arc::clone(device);
     device.call(deadline, &NOBODY, false, move |connection, _| {
         let id = slot.id().ok_or_else(|| Error::internal("the slot has no number"))?;
@@ -91,6 +95,7 @@ pub(crate) fn install(
     let object = certificate::to_object(certificate)?;
     let _turn = device.turn(deadline)?;
     let key = Material::read(device, management, login, deadline)?;
+    key.warn_if_delivered(device, login);
     let owner = Arc::clone(device);
     device.call(deadline, &NOBODY, false, move |connection, _| {
         with_authority(connection, &owner, &key, |yubikey| {
@@ -140,6 +145,26 @@ impl Material {
                     ))
                 })
             }
+        }
+    }
+
+    /// Tells the person that everybody knows this key.
+    fn warn_if_delivered(&self, device: &Device, login: &Login) {
+        let is_delivered = match self {
+            Self::Default => true,
+            Self::Bytes(bytes) => **bytes == DELIVERED,
+            Self::Protected(_) => false,
+        };
+        if is_delivered {
+            let (name, serial) = (device.name(), device.serial());
+            drop(login.person.show(
+                Notice::Message,
+                &format!(
+                    "the management key of {name} is the one every YubiKey is delivered with, and everybody knows it: \
+                     whoever reaches the device can destroy its keys and put others in their place; change it: ykman \
+                     --device {serial} piv access change-management-key --generate --protect"
+                ),
+            ));
         }
     }
 
