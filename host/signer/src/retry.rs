@@ -3,13 +3,14 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
+use prokura_plugin::ErrorCode;
 use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::limits::{RETRIES_MAX, RETRY_PAUSE};
 
 /// Calls until there is an answer, an error that no retry helps, or no time for another pause. `call` is told how much
-/// time is left.
+/// time is left. A retry that the deadline cuts off says nothing new: then the last refusal is the error.
 pub(crate) async fn with_retries<T, F>(
     deadline: Instant,
     mut call: impl FnMut(Duration) -> F,
@@ -18,8 +19,10 @@ where
     F: Future<Output = Result<T, Error>>,
 {
     let mut retries = 0;
+    let mut refusal = None;
     loop {
         let error = match call(deadline.saturating_duration_since(Instant::now())).await {
+            Err(late) if is_cut_off(&late, deadline) => return Err(refusal.unwrap_or(late)),
             Err(error) if matches!(&error, Error::Refused { .. }) && error.may_retry() => error,
             done => return done,
         };
@@ -30,7 +33,19 @@ where
         }
         retries += 1;
         tracing::info!(retry = retries, pause_ms = pause.as_millis(), %error, "the call is repeated");
+        refusal = Some(error);
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Whether this is no more than that time is up: the host gave up waiting, or the plugin did a moment before it.
+fn is_cut_off(error: &Error, deadline: Instant) -> bool {
+    match error {
+        Error::TooSlow { .. } => true,
+        Error::Refused { code: ErrorCode::Timeout, hints, .. } => {
+            hints.vault_code.is_none() && Instant::now() + RETRY_PAUSE >= deadline
+        }
+        _ => false,
     }
 }
 
@@ -51,7 +66,6 @@ fn pause(retries: u32, random: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prokura_plugin::ErrorCode;
 
     fn refused(code: ErrorCode) -> Error {
         Error::Refused {
@@ -87,6 +101,39 @@ mod tests {
     #[tokio::test]
     async fn there_is_no_retry_behind_the_deadline() {
         assert_eq!(calls(ErrorCode::Throttled, Duration::from_millis(50)).await, 1);
+    }
+
+    fn too_slow() -> Error {
+        Error::TooSlow { plugin: "x".parse().unwrap(), call: "SignDigest", limit: Duration::from_secs(1) }
+    }
+
+    /// What is told after one refusal and a second try that ends like this at the deadline.
+    async fn told(end: Error) -> Error {
+        let deadline = Instant::now() + Duration::from_millis(900);
+        let mut ends = vec![end, refused(ErrorCode::Throttled)];
+        let attempts = |left: Duration| {
+            let end = ends.pop().unwrap();
+            let lasts = if ends.is_empty() { left } else { Duration::ZERO };
+            async move {
+                tokio::time::sleep(lasts).await;
+                Err(end)
+            }
+        };
+        let result: Result<(), Error> = with_retries(deadline, attempts).await;
+        result.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_retry_that_is_cut_off_does_not_hide_the_refusal() {
+        for end in [too_slow(), refused(ErrorCode::Timeout)] {
+            let error = told(end).await;
+            assert!(matches!(error, Error::Refused { code: ErrorCode::Throttled, .. }), "{error}");
+        }
+        let other = told(refused(ErrorCode::AccessDenied)).await;
+        assert!(matches!(other, Error::Refused { code: ErrorCode::AccessDenied, .. }), "{other}");
+        let first: Result<(), Error> =
+            with_retries(Instant::now() + Duration::from_secs(1), |_| async { Err(too_slow()) }).await;
+        assert!(matches!(first, Err(Error::TooSlow { .. })));
     }
 
     #[test]

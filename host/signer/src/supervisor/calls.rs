@@ -116,7 +116,8 @@ impl Supervisor {
         }
     }
 
-    /// One call; another if the process ended during it and none was repeated before.
+    /// One call; another if the process ended during it and none was repeated before. If that other gets no answer in
+    /// the time that is left, the error is how the process ended.
     async fn call<T, F>(
         &self,
         key: &KeyReference,
@@ -127,8 +128,12 @@ impl Supervisor {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        let mut ended = None;
         loop {
-            let serving = self.serving(until, Patience::Several).await?;
+            let serving = match self.serving(until, Patience::Several).await {
+                Err(late @ Error::TooSlow { .. }) => return Err(ended.unwrap_or(late)),
+                serving => serving?,
+            };
             let left = until.saturating_duration_since(Instant::now());
             let error = match call(Arc::clone(&serving), left).await {
                 Err(error) => error,
@@ -136,12 +141,13 @@ impl Supervisor {
             };
             if matches!(error, Error::TooSlow { .. }) {
                 suspect(&serving, key, &error);
-                return Err(error);
+                return Err(ended.unwrap_or(error));
             }
             if !serving.is_lost_with(&error) || is_repeated.swap(true, Ordering::Relaxed) {
                 return Err(error);
             }
             tracing::warn!(generation = serving.generation(), %error, "the call is repeated in another process");
+            ended = Some(error);
         }
     }
 
