@@ -152,6 +152,12 @@ pub const fn recovery(error: &CryptokiError) -> Recovery {
     }
 }
 
+/// Whether the token refused a mechanism or its parameters, before it signed anything.
+pub fn is_refused_padding(error: &Error) -> bool {
+    let ckr = error.metadata.get(CKR).map(String::as_str);
+    matches!(ckr, Some("CKR_MECHANISM_INVALID" | "CKR_MECHANISM_PARAM_INVALID"))
+}
+
 /// The name of the standard, such as `CKR_PIN_INCORRECT`; numbers for codes outside it.
 pub fn ckr_name(rv: RvError) -> String {
     match rv {

@@ -5,6 +5,7 @@ pub mod mechanism;
 pub mod object;
 pub mod public_key;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cryptoki::object::ObjectHandle;
@@ -16,7 +17,7 @@ use crate::certificate;
 use crate::config::pin::PinReader;
 use crate::config::settings::Settings;
 use crate::config::uri::ObjectFilter;
-use crate::error::Refusal;
+use crate::error::{Refusal, is_refused_padding};
 use crate::vault::token::{Access, Inside, Token};
 
 use mechanism::Scheme;
@@ -31,6 +32,9 @@ pub struct TokenKey {
     object: ObjectFilter,
     public_key: PublicKey,
     scheme: Scheme,
+    /// What signs if the token lists the scheme and refuses it, and whether it came to that.
+    spare: Option<Scheme>,
+    uses_spare: AtomicBool,
     /// Whether each signature takes a login of its own.
     always_authenticate: bool,
     details: KeyDetails,
@@ -61,11 +65,24 @@ impl TokenKey {
                 let details = description::details(inside, &private, origin)?;
                 Ok((inside.generation, private, public, details))
             })?;
-        let scheme = scheme(&token, access, &private.object, &public_key)?;
+        let (scheme, spare) = schemes(&token, access, &private.object, &public_key)?;
+        let uses_spare = AtomicBool::new(false);
         let always_authenticate = private.always_authenticate;
         let handle = RwLock::new((generation, private.handle));
         let object = private.object;
-        Ok(Self { token, pin, settings, object, public_key, scheme, always_authenticate, details, handle })
+        Ok(Self {
+            token,
+            pin,
+            settings,
+            object,
+            public_key,
+            scheme,
+            spare,
+            uses_spare,
+            always_authenticate,
+            details,
+            handle,
+        })
     }
 
     const fn access(&self, deadline: Deadline) -> Access<'_> {
@@ -89,10 +106,15 @@ impl TokenKey {
         Ok(private.handle)
     }
 
-    fn sign(&self, inside: &Inside<'_>, input: &[u8]) -> Result<Vec<u8>, Refusal> {
+    fn sign_by(&self, scheme: Scheme, digest: &Digest, deadline: Deadline) -> Result<Vec<u8>, Error> {
+        let input = scheme.input(self.public_key.spec(), digest)?;
+        self.token.with_session("sign", self.access(deadline), &|inside| self.sign(inside, scheme, &input))
+    }
+
+    fn sign(&self, inside: &Inside<'_>, scheme: Scheme, input: &[u8]) -> Result<Vec<u8>, Refusal> {
         let spec = self.public_key.spec();
         let handle = self.handle(inside)?;
-        let mechanism = self.scheme.mechanism(spec.hash_algorithm());
+        let mechanism = scheme.mechanism(spec.hash_algorithm());
         let confirm: &dyn Fn() -> Result<(), Refusal> = &|| inside.confirm();
         let confirm = self.always_authenticate.then_some(confirm);
         let module = inside.token().module();
@@ -123,9 +145,15 @@ impl SigningKey for TokenKey {
     fn sign_digest(&self, digest: &Digest, deadline: Deadline) -> Result<RawSignature, Error> {
         deadline.check()?;
         let spec = self.public_key.spec();
-        let input = self.scheme.input(spec, digest)?;
-        let signature =
-            self.token.with_session("sign", self.access(deadline), &|inside| self.sign(inside, &input))?;
+        let spare = self.spare.filter(|_| self.uses_spare.load(Ordering::Relaxed));
+        let signature = match (self.sign_by(spare.unwrap_or(self.scheme), digest, deadline), self.spare) {
+            (Err(error), Some(other)) if spare.is_none() && is_refused_padding(&error) => {
+                let signature = self.sign_by(other, digest, deadline)?;
+                self.uses_spare.store(true, Ordering::Relaxed);
+                signature
+            }
+            (signed, _) => signed?,
+        };
         Ok(if spec.is_rsa() {
             RawSignature::from_rsa(spec, &signature)?
         } else {
@@ -138,20 +166,21 @@ impl SigningKey for TokenKey {
     }
 }
 
-/// Says at once what the first signature would say less clearly.
-fn scheme(
+/// How the key signs, and how else it may. Says at once what the first signature would say less clearly.
+fn schemes(
     token: &Token,
     access: Access<'_>,
     object: &ObjectFilter,
     key: &PublicKey,
-) -> Result<Scheme, Error> {
+) -> Result<(Scheme, Option<Scheme>), Error> {
     let mechanisms = token.signing_mechanisms(access).map_err(Error::from)?;
-    Scheme::choose(key.spec(), &mechanisms).map_err(|missing| {
+    let scheme = Scheme::choose(key.spec(), &mechanisms).map_err(|missing| {
         let (label, spec) = (&token.identity().label, key.spec());
         Error::validation(format!(
             "token {label:?} lacks mechanism {missing} for signing, which {spec} key {} needs; a token that has it, or a \
              key of the other kind, is required",
             described(object)
         ))
-    })
+    })?;
+    Ok((scheme, scheme.spare(&mechanisms)))
 }

@@ -35,6 +35,12 @@ impl Scheme {
         }
     }
 
+    /// What else may sign where the token lists this scheme and then refuses it: some have `CKM_RSA_PKCS_PSS` for SHA-1
+    /// alone, or not with a salt as long as the digest, and no list says so.
+    pub fn spare(self, mechanisms: &[MechanismType]) -> Option<Self> {
+        (self == Self::Pss && mechanisms.contains(&MechanismType::RSA_X_509)).then_some(Self::RawRsa)
+    }
+
     /// The mechanism, with its parameters.
     pub fn mechanism(self, hash: HashAlgorithm) -> Mechanism<'static> {
         match self {
