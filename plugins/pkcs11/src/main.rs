@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use notation_pkcs11::Vault;
 use notation_pkcs11::config::pin::DEFAULTS;
+use notation_pkcs11::vault::watch::Loss;
 use prokura_plugin::message::ErrorResponse;
 use prokura_plugin::pin::Surroundings;
 use prokura_plugin::{
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     };
     let metadata = prokura_plugin::metadata!("pkcs11", "Signs with keys in PKCS#11 tokens");
     let surroundings = Surroundings::new(DEFAULTS, |name| std::env::var_os(name), warn);
-    let vault = Arc::new(Vault::new(surroundings, move |why| leave(long_lived, why)));
+    let vault = Arc::new(Vault::new(surroundings, move |loss| leave(long_lived, loss)));
     let code = service(Service::new(metadata, opener(&vault)), &vault).run();
     // A refusal over stdio is one JSON object on stderr and nothing else: warnings come with success only.
     if code == ExitCode::SUCCESS {
@@ -77,15 +78,33 @@ fn service(service: Service, vault: &Arc<Vault>) -> Service {
         })
 }
 
-/// Ends this process at once: a thread that hangs in a module would keep it from ending by itself, and a module that
-/// hangs may hang in its exit handlers too. The host starts another one.
-fn leave(long_lived: bool, why: &str) {
-    if long_lived {
-        show(why);
-        std::thread::sleep(FAREWELL);
-    } else {
-        refuse(&ErrorResponse::from(Error::timeout(why)));
+/// Ends this process: a thread that hangs in a module would keep it from ending by itself, and a module that hangs may
+/// hang in its exit handlers too. The host starts another one. A process for one request ends by itself once that is
+/// answered, if it can be.
+fn leave(long_lived: bool, loss: &Loss) {
+    match (long_lived, loss) {
+        (true, Loss::Hang(why)) => {
+            show(why);
+            std::thread::sleep(FAREWELL);
+            end();
+        }
+        (true, Loss::Module(why)) => {
+            show(why);
+            // Whoever called still has an answer to give.
+            let _ = std::thread::Builder::new().name("farewell".to_owned()).spawn(|| {
+                std::thread::sleep(FAREWELL);
+                end();
+            });
+        }
+        (false, Loss::Hang(why)) => {
+            refuse(&ErrorResponse::from(Error::timeout(why)));
+            end();
+        }
+        (false, Loss::Module(_)) => {}
     }
+}
+
+fn end() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 

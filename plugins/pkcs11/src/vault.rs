@@ -33,6 +33,7 @@ use crate::config::modules::{Directories, ModuleSpec};
 use crate::config::pin::PinReader;
 use crate::config::settings::Settings;
 use crate::config::uri::ObjectFilter;
+use crate::error::{Failure, Recovery};
 use crate::key::TokenKey;
 use crate::key::description::Origin;
 use crate::limits::MODULES_MAX;
@@ -43,7 +44,7 @@ use search::{Candidate, Search};
 use token::{Access, Token};
 use token_info::Identity;
 use turn::Turn;
-use watch::Watch;
+use watch::{Loss, Watch};
 
 /// All tokens this process uses. Opens keys in them.
 pub struct Vault {
@@ -61,7 +62,7 @@ type TokenName = (PathBuf, Identity, Option<Slot>);
 impl Vault {
     /// Loads nothing yet. `on_loss` is told once, in a sentence, when a module hangs or cannot be started anew, so
     /// that this process must end.
-    pub fn new(surroundings: Surroundings, on_loss: impl Fn(&str) + Send + Sync + 'static) -> Self {
+    pub fn new(surroundings: Surroundings, on_loss: impl Fn(&Loss) + Send + Sync + 'static) -> Self {
         Self {
             surroundings: Arc::new(surroundings),
             pulse: Pulse::default(),
@@ -97,13 +98,22 @@ impl Vault {
             match self.module(&spec) {
                 Ok(module) => {
                     let may_restart = !self.is_used(&module);
-                    search.add(&module, &spec, &locator.token, may_restart)?;
+                    let added = search.add(&module, &spec, &locator.token, may_restart);
+                    added.map_err(|failed| self.given_up(failed))?;
                 }
                 Err(error) if spec.is_needed => return Err(error),
                 Err(error) => search.pass_over(&error),
             }
         }
         Ok(search)
+    }
+
+    /// A module that cannot be had again in this process.
+    fn given_up(&self, failed: Failure) -> Error {
+        if failed.recovery == Recovery::Restart {
+            self.watch.module_is_lost();
+        }
+        failed.into()
     }
 
     fn module(&self, spec: &ModuleSpec) -> Result<Arc<Module>, Error> {

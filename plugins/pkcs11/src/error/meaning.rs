@@ -92,26 +92,32 @@ impl Meaning {
                 "the token or its module failed; its own log may say why",
             ),
             // What is mended by looking for the token, and by initialising the module anew.
-            R::DeviceRemoved | R::TokenNotPresent | R::SlotIdInvalid => {
-                Self::mend(Other, FindToken, Vault, "the token is not there; the operator must connect it")
-            }
+            R::DeviceRemoved | R::TokenNotPresent | R::SlotIdInvalid => Self::mend(
+                Other,
+                FindToken,
+                Vault,
+                "the token is not there, or its HSM is not reachable; whoever operates it must connect it, or see to the \
+                 HSM and the network between",
+            ),
             R::DeviceError => Self::mend(
                 Other,
                 FindToken,
                 Vault,
-                "the token or the way to it failed; its own log may say why",
+                "the token or HSM is not reachable, or it failed; ask whoever operates it, its own log and the network \
+                 between may say why",
             ),
             R::CryptokiNotInitialized => Self::mend(
                 Other,
                 Reinitialise,
                 Vault,
-                "the module was ended by somebody else in this process",
+                "the module has lost its state, or was ended by somebody else in this process",
             ),
             R::HostMemory => Self::mend(
                 Other,
                 FindToken,
                 Vault,
-                "the module found no memory or no running service of its own",
+                "the module found no memory, or no running service of its own on the way to the token; ask whoever operates \
+                 it",
             ),
             R::MutexBad | R::MutexNotLocked => Self::mend(
                 Other,

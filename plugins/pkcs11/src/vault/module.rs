@@ -36,11 +36,12 @@ pub struct Module {
     again: Mutex<Again>,
 }
 
-/// Initialising anew: when last, and how often in vain since.
+/// Initialising anew: when last, and how often in vain since and why.
 #[derive(Default)]
 struct Again {
     last: Option<Instant>,
     failures: u32,
+    failed: Option<Error>,
 }
 
 /// Keeps a module initialised as it is.
@@ -146,19 +147,19 @@ impl Module {
     /// since `epoch`. All sessions, logins and handles with all its tokens are void afterwards.
     ///
     /// Not sooner than [`REINITIALISE_SECONDS_MIN`] after the last time, so that an unplugged token does not disturb
-    /// the others with every request.
+    /// the others with every request; sooner if the module `must` be, unless the last time was in vain: many requests
+    /// at once are not many new beginnings.
     ///
     /// # Errors
     /// Why it cannot be had again. [`Recovery::Restart`] if only a new process can help.
     pub fn reinitialise(&self, epoch: u64, must: bool) -> Result<(), Failure> {
         let mut again = lock(&self.again);
         let mut current = self.epoch.write().unwrap_or_else(PoisonError::into_inner);
-        if *current != epoch {
-            return Ok(());
-        }
         let pause = Duration::from_secs(REINITIALISE_SECONDS_MIN);
-        if !must && again.last.is_some_and(|last| last.elapsed() < pause) {
-            return Ok(());
+        let is_soon = again.last.is_some_and(|last| last.elapsed() < pause);
+        if *current != epoch || (is_soon && (!must || again.failed.is_some())) {
+            // Where that was in vain, every call would only say that the module is not initialised.
+            return again.failed.clone().map_or(Ok(()), |failed| Err(failed.into()));
         }
         again.last = Some(Instant::now());
         if !self.borrowed {
@@ -168,15 +169,16 @@ impl Module {
         *current += 1;
         match raw::initialise(&self.context, self.reserved.as_ref()) {
             Ok(()) | Err(CryptokiError::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {
-                again.failures = 0;
+                (again.failures, again.failed) = (0, None);
                 Ok(())
             }
             Err(error) => {
                 again.failures += 1;
-                let mut failed = failure(&format!("initialise {} anew", self.path.display()), &error);
-                let in_vain = again.failures >= REINITIALISE_FAILURES_MAX;
-                failed.recovery = if in_vain { Recovery::Restart } else { Recovery::GiveUp };
-                Err(failed)
+                let failed = refused(&format!("initialise {} anew", self.path.display()), &error);
+                again.failed = Some(failed.clone());
+                let most = if self.quirks.leaks_in_vain { 1 } else { REINITIALISE_FAILURES_MAX };
+                let in_vain = again.failures >= most;
+                Err(Failure::new(failed, if in_vain { Recovery::Restart } else { Recovery::GiveUp }))
             }
         }
     }

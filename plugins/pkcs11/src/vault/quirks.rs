@@ -10,6 +10,8 @@ pub struct Quirks {
     pub takes_turns: bool,
     /// Read-only sessions are refused; only read-write ones exist.
     pub only_read_write: bool,
+    /// An initialisation that fails leaves a descriptor open for good: not a second one in the same process.
+    pub leaks_in_vain: bool,
     /// Most sessions, where the token says more than is true or nothing.
     pub sessions_max: Option<usize>,
     /// Idle sessions are dropped sooner than a signer's pauses last: keep them alive this often, in seconds.
@@ -36,6 +38,7 @@ const NOBODY: &str = "(told by its file name alone)";
 const NONE: Quirks = Quirks {
     takes_turns: false,
     only_read_write: false,
+    leaks_in_vain: false,
     sessions_max: None,
     keep_alive_seconds: None,
     hint: None,
@@ -53,8 +56,15 @@ const TABLE: &[Row] = &[
         // SoftHSM served over a socket: the server starts a process for each of ours, and they meet as above.
         file: "p11-kit-client",
         manufacturer: NOBODY,
-        quirks: Quirks { takes_turns: true, hint: Some("P11_KIT_SERVER_ADDRESS names the server"), ..NONE },
-        source: "https://github.com/softhsm/SoftHSMv2/issues/757",
+        // Its C_Initialize forgets the socket of a server that hangs up before it answers (seen in 0.24.1 to 0.26.4).
+        quirks: Quirks {
+            takes_turns: true,
+            leaks_in_vain: true,
+            hint: Some("P11_KIT_SERVER_ADDRESS names the server"),
+            ..NONE
+        },
+        source: "https://github.com/softhsm/SoftHSMv2/issues/757, \
+                 https://github.com/p11-glue/p11-kit/blob/0.24.1/p11-kit/rpc-client.c (rpc_C_Initialize)",
     },
     Row {
         // At most 16 sessions with the device, each dropped after 30 seconds without a command.

@@ -65,7 +65,7 @@ impl Search {
         spec: &ModuleSpec,
         filter: &TokenFilter,
         may_restart: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         let mut looked = look(module, filter);
         let epoch = module.enter().epoch();
         // A library that cannot even list its tokens serves nobody, whatever sessions are still counted.
@@ -77,7 +77,7 @@ impl Search {
         }
         let (matching, shown) = match looked {
             Ok(looked) => looked,
-            Err(failed) if spec.is_needed => return Err(failed.into()),
+            Err(failed) if spec.is_needed || failed.recovery == Recovery::Restart => return Err(failed),
             Err(failed) => {
                 self.pass_over(&failed.error);
                 return Ok(());
@@ -136,7 +136,12 @@ impl Search {
             format!("no token matches {}; {} ", described(filter), self.libraries.join(" and "));
         let show = if self.libraries.len() == 1 { "shows" } else { "show" };
         if others.is_empty() {
-            let _ = write!(message, "{show} no initialised token; is it connected?{}", self.hint);
+            let _ = write!(
+                message,
+                "{show} no initialised token; is it connected? If it is an HSM that is not reachable, ask whoever operates \
+                 it{}",
+                self.hint
+            );
         } else {
             let _ = write!(message, "{show} {}", listed(&others));
         }

@@ -5,7 +5,9 @@ mod lease;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cryptoki::error::{Error as CryptokiError, RvError};
 use cryptoki::mechanism::MechanismType;
+use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 use prokura_plugin::{Deadline, Error};
 
@@ -204,14 +206,15 @@ impl Token {
         done
     }
 
-    /// Uses every idle session for nothing, and closes those that are lost.
+    /// Uses every idle session for nothing, and closes those that are lost. Many libraries know the state of a session
+    /// without asking the token, so that the question has to be for something only the token has: random bytes.
     pub fn keep_alive(&self, longest: Duration) {
         let in_use = self.module.enter();
         let (idle, generation) = self.sessions.take_idle(in_use.epoch());
         for session in idle {
             let _call = self.watch.begin("keep a session alive", longest);
-            match session.get_session_info() {
-                Ok(_) => self.sessions.give_back(session, generation),
+            match sign_of_life(&session) {
+                Ok(()) => self.sessions.give_back(session, generation),
                 Err(_) => self.sessions.close(session),
             }
         }
@@ -226,7 +229,7 @@ impl Token {
     /// Nothing is left to try in this process.
     fn given_up(&self, failed: Failure) -> Error {
         if failed.recovery == Recovery::Restart {
-            self.watch.report("the PKCS#11 module could not be started anew; this process ends, so that its host starts another one");
+            self.watch.module_is_lost();
         }
         failed.into()
     }
@@ -236,6 +239,17 @@ impl Drop for Token {
     fn drop(&mut self) {
         let in_use = self.module.enter();
         self.sessions.end(in_use.epoch());
+    }
+}
+
+/// A byte of random numbers; where the token has none to give, the state of the session.
+fn sign_of_life(session: &Session) -> Result<(), CryptokiError> {
+    use RvError::{FunctionNotSupported, RandomNoRng};
+    match session.generate_random_slice(&mut [0]) {
+        Err(CryptokiError::Pkcs11(RandomNoRng | FunctionNotSupported, _)) => {
+            session.get_session_info().map(drop)
+        }
+        answer => answer,
     }
 }
 

@@ -4,11 +4,28 @@
 //! SDK answers the caller at its deadline; the process as a whole is replaced by its host after what is reported here.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What is told when a call hangs: a sentence for the operator.
-pub type OnHang = dyn Fn(&str) + Send + Sync;
+/// Why this process is of no use any more: a sentence for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// A call into a module does not come back, and whoever made it will never answer.
+    Hang(String),
+    /// A module cannot be started anew here. All calls are answered.
+    Module(String),
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Hang(why) | Self::Module(why)) = self;
+        f.write_str(why)
+    }
+}
+
+/// What is told of a loss.
+pub type OnLoss = dyn Fn(&Loss) + Send + Sync;
 
 /// Knows all calls that are under way.
 pub struct Watch(Arc<Shared>);
@@ -16,7 +33,8 @@ pub struct Watch(Arc<Shared>);
 struct Shared {
     calls: Mutex<Calls>,
     changed: Condvar,
-    on_hang: Box<OnHang>,
+    on_loss: Box<OnLoss>,
+    is_told: AtomicBool,
 }
 
 #[derive(Default)]
@@ -41,10 +59,15 @@ pub struct Call<'a> {
 }
 
 impl Watch {
-    /// Starts watching. `on_hang` is called from a thread of its own, for the first call that hangs.
-    pub fn new(on_hang: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        let shared =
-            Arc::new(Shared { calls: Mutex::default(), changed: Condvar::new(), on_hang: Box::new(on_hang) });
+    /// Starts watching. `on_loss` is called once: from a thread of its own for the first call that hangs, or by whoever
+    /// could not start a module anew.
+    pub fn new(on_loss: impl Fn(&Loss) + Send + Sync + 'static) -> Self {
+        let shared = Arc::new(Shared {
+            calls: Mutex::default(),
+            changed: Condvar::new(),
+            on_loss: Box::new(on_loss),
+            is_told: AtomicBool::new(false),
+        });
         let watched = Arc::clone(&shared);
         // Without this thread nothing is watched, and everything else works.
         let _ = std::thread::Builder::new().name("watch".to_owned()).spawn(move || watched.keep());
@@ -63,9 +86,10 @@ impl Watch {
         Call { watch: &self.0, number }
     }
 
-    /// Tells that the process is of no use any more, for another reason than a call that hangs.
-    pub fn report(&self, why: &str) {
-        (self.0.on_hang)(why);
+    /// Tells that a module could not be started anew.
+    pub fn module_is_lost(&self) {
+        let why = "the PKCS#11 module could not be started anew; this process ends, so that its host starts another one";
+        self.0.tell(&Loss::Module(why.to_owned()));
     }
 }
 
@@ -108,9 +132,15 @@ impl Shared {
             });
             drop(calls);
             if let Some(report) = report {
-                (self.on_hang)(&report);
+                self.tell(&Loss::Hang(report));
             }
             return;
+        }
+    }
+
+    fn tell(&self, loss: &Loss) {
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            (self.on_loss)(loss);
         }
     }
 
@@ -129,13 +159,15 @@ mod tests {
     #[test]
     fn only_a_call_that_lasts_too_long_is_reported() {
         let (sender, reports) = mpsc::channel();
-        let watch = Watch::new(move |report| sender.send(report.to_owned()).unwrap());
+        let watch = Watch::new(move |loss| sender.send(loss.clone()).unwrap());
         drop(watch.begin("list tokens", Duration::from_millis(20)));
         let _patient = watch.begin("wait for a person", Duration::from_secs(600));
         assert!(reports.recv_timeout(Duration::from_millis(100)).is_err());
         let hanging = watch.begin("sign", Duration::from_millis(20));
         let report = reports.recv_timeout(Duration::from_secs(5)).unwrap();
-        assert!(report.contains("asked to sign"), "{report}");
+        assert!(matches!(&report, Loss::Hang(why) if why.contains("asked to sign")), "{report}");
+        watch.module_is_lost();
+        assert!(reports.recv_timeout(Duration::from_millis(50)).is_err(), "one end is enough");
         drop(hanging);
     }
 

@@ -28,6 +28,9 @@ pub(crate) fn trials(world: &'static World) -> Vec<Trial> {
         world.trial("a_token_with_a_keypad_asks_there", a_token_with_a_keypad_asks_there),
         world.trial("two_calls_make_a_signature", two_calls_make_a_signature),
         world.trial("bare_points_and_missing_mechanisms", bare_points_and_missing_mechanisms),
+        world.trial("a_token_that_refuses_its_own_padding_gets_ours", refused_padding),
+        world.trial("a_sign_of_life_reaches_the_token", a_sign_of_life_reaches_the_token),
+        world.trial("while_a_module_is_lost_everybody_is_told_why", everybody_is_told_why),
         world.trial("a_hang_is_reported_in_time", a_hang_is_reported_in_time),
     ]
 }
@@ -258,11 +261,82 @@ fn bare_points_and_missing_mechanisms(world: &World) {
     assert!(error.message.contains("lacks mechanism CKM_ECDSA"), "{error}");
 }
 
+/// Once is enough: from then on no try is wasted.
+fn refused_padding(world: &World) {
+    for ckr in ["CKR_MECHANISM_PARAM_INVALID", "CKR_MECHANISM_INVALID"] {
+        let vault = vault();
+        let rsa = open(&vault, &world.uri("token=Build%20Keys;object=RSA-2048"), &[]).unwrap();
+        let broken = Broken::by(world, &format!("1 C_SignInit 1 1 return {ckr}\n"));
+        let before = calls(world, "C_SignInit");
+        for _ in 0..3 {
+            assert!(verifies(rsa.as_ref(), b"m", &sign(rsa.as_ref(), b"m")), "{ckr}");
+        }
+        assert_eq!(calls(world, "C_SignInit") - before, 4, "{ckr}");
+        drop(broken);
+        // One without raw RSA is believed.
+        let vault = self::vault();
+        let _broken =
+            Broken::by(world, &format!("1 * 1 0 hide CKM_RSA_X_509\n2 C_SignInit 1 1 return {ckr}\n"));
+        let rsa = open(&vault, &world.uri("token=Build%20Keys;object=RSA-2048"), &[]).unwrap();
+        assert_eq!(signed(rsa.as_ref()).unwrap_err().vault_code.as_deref(), Some(ckr));
+    }
+}
+
+/// And a session that is lost is noticed by it; a token without random numbers is asked for something else.
+fn a_sign_of_life_reaches_the_token(world: &World) {
+    for (rule, asked, left) in [
+        ("", "C_GenerateRandom", 1),
+        ("1 C_GenerateRandom 1 0 return 0x121\n", "C_GetSessionInfo", 1), // CKR_RANDOM_NO_RNG
+        ("1 C_GenerateRandom 1 0 return CKR_FUNCTION_NOT_SUPPORTED\n", "C_GetSessionInfo", 1),
+        ("1 C_GenerateRandom 1 0 return CKR_SESSION_HANDLE_INVALID\n", "C_GenerateRandom", 0),
+    ] {
+        let vault = vault();
+        let id = world.uri("token=Build%20Keys;object=EC-256");
+        let key = open(&vault, &id, &[("keep-alive", "1")]).unwrap();
+        let _broken = Broken::by(world, rule);
+        let before = calls(world, asked);
+        let until = Instant::now() + Duration::from_secs(10);
+        // The counts are taken while no sign of life is under way.
+        let is_over = || calls(world, asked) > before && vault.session_counts() == (left, left);
+        while !is_over() {
+            assert!(Instant::now() < until, "{rule:?}: {:?}", vault.session_counts());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        signed(key.as_ref()).unwrap();
+    }
+}
+
+/// Not only the one whose attempt to initialise it anew failed.
+fn everybody_is_told_why(world: &World) {
+    let vault = vault();
+    let key = key(&vault, world);
+    let broken = Broken::by(
+        world,
+        "1 C_SignInit 1 0 return CKR_CRYPTOKI_NOT_INITIALIZED\n2 C_Initialize 1 0 return CKR_DEVICE_ERROR\n",
+    );
+    let errors: Vec<Error> = std::thread::scope(|threads| {
+        let tries: Vec<_> = (0..4).map(|_| threads.spawn(|| signed(key.as_ref()))).collect();
+        tries.into_iter().map(|thread| thread.join().unwrap().unwrap_err()).collect()
+    });
+    for error in &errors {
+        assert_eq!(error.vault_code.as_deref(), Some("CKR_DEVICE_ERROR"), "{error}");
+        assert!(error.message.contains("not reachable") && error.message.contains("ask whoever"), "{error}");
+        assert!(error.may_retry(), "{error:?}");
+    }
+    drop(broken);
+    // Not before the module may be begun anew.
+    let until = Instant::now() + Duration::from_secs(10);
+    while signed(key.as_ref()).is_err() {
+        assert!(Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 fn a_hang_is_reported_in_time(world: &World) {
     let reports = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&reports);
     let surroundings = Surroundings::new(DEFAULTS, |_| None, |_| {});
-    let vault = Vault::new(surroundings, move |why| sink.lock().unwrap().push(why.to_owned()));
+    let vault = Vault::new(surroundings, move |why| sink.lock().unwrap().push(why.to_string()));
     let id = world.uri("token=Build%20Keys;object=EC-256");
     let key = open(&vault, &id, &[("call-timeout", "1")]).unwrap();
     let broken = Broken::by(world, "1 C_Sign 1 0 hang\n");

@@ -110,7 +110,7 @@ impl Token {
         let found = self.module.slot_of(&self.identity)?.ok_or_else(|| {
             let Identity { label, serial, .. } = &self.identity;
             let gone = Error::internal(format!(
-                "token {label:?} with serial {serial:?} is not there any more; the operator must connect it"
+                "token {label:?} with serial {serial:?} is not there any more; whoever operates it must connect it, or make its HSM reachable"
             ));
             Failure::new(away(gone), Recovery::FindToken)
         })?;
