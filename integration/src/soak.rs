@@ -1,6 +1,7 @@
 //! Signing for minutes while the vault is made to fail: what went wrong, how long it took, and what was left behind.
 
 pub mod card;
+pub mod inventory;
 pub mod kms;
 pub mod pkcs11;
 pub mod steady;
@@ -40,6 +41,8 @@ pub struct Report {
     pub restarts: u64,
     /// What was done to the vault, and how often.
     pub disturbances: Vec<(String, u64)>,
+    /// Whose the descriptors and processes are that were left, and what they are.
+    pub left: Vec<String>,
     /// The first different errors.
     pub errors: Vec<String>,
 }
@@ -72,6 +75,9 @@ impl fmt::Display for Report {
             self.restarts,
             disturbances.join(", ")
         )?;
+        for line in &self.left {
+            write!(f, "\n  left behind by {line}")?;
+        }
         for error in &self.errors {
             write!(f, "\n  {error}")?;
         }
@@ -145,11 +151,6 @@ impl Chance {
     pub const fn milliseconds(&mut self, least: u64, most: u64) -> Duration {
         Duration::from_millis(least + self.below(most - least + 1))
     }
-}
-
-/// How many descriptors a process has open; 0 if there is none.
-pub fn descriptors(pid: u32) -> u64 {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64)
 }
 
 /// The living processes of this executable, except zombies.

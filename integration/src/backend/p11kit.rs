@@ -146,9 +146,24 @@ impl P11Kit {
         self.signal_remotes(Signal::KILL);
     }
 
-    /// How many processes hold the real module: one for each client.
-    pub fn remotes(&self) -> usize {
-        self.server().as_ref().map_or(0, |child| children(child.id()).len())
+    /// The processes that hold the real module: one for each client.
+    pub fn remotes(&self) -> Vec<u32> {
+        let server = self.server_id();
+        let remotes = server.map(children).unwrap_or_default();
+        remotes.into_iter().map(|pid| pid.as_raw_pid().unsigned_abs()).collect()
+    }
+
+    /// The server itself, if it runs.
+    pub fn server_id(&self) -> Option<u32> {
+        self.server().as_ref().map(Child::id)
+    }
+
+    /// Waits, for 20 s at most, until the processes whose clients have gone have ended too.
+    pub fn await_idle(&self) {
+        let until = Instant::now() + STARTING;
+        while !self.remotes().is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// How many sessions are open with the real module, if it is [`P11Kit::counted`].
@@ -156,7 +171,7 @@ impl P11Kit {
     /// # Errors
     /// If the counts cannot be read.
     pub fn open_sessions(&self) -> Result<u64> {
-        let server = self.server().as_ref().map(Child::id);
+        let server = self.server_id();
         let (Some(server), Some(faults)) = (server, &self.faults) else { return Ok(0) };
         let mut open = 0;
         for pid in children(server) {
@@ -167,7 +182,7 @@ impl P11Kit {
     }
 
     fn signal_remotes(&self, signal: Signal) {
-        let server = self.server().as_ref().map(Child::id);
+        let server = self.server_id();
         if let Some(pid) = server {
             self.signal_remotes_of(pid, signal);
         }

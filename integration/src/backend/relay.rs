@@ -1,8 +1,9 @@
 //! Stands between a client and a server on UNIX sockets and can delay what they say, hold it back and cut them off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,6 +19,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// A relay that runs until it is dropped.
 pub struct Relay {
     path: PathBuf,
+    listener: u64,
     control: Arc<Control>,
 }
 
@@ -49,6 +51,7 @@ impl Relay {
     /// If it cannot listen.
     pub fn start(path: PathBuf, server: PathBuf) -> Result<Self> {
         let listener = UnixListener::bind(&path)?;
+        let number = inode(&listener)?;
         let control = Arc::<Control>::default();
         let shared = Arc::clone(&control);
         std::thread::spawn(move || {
@@ -62,12 +65,23 @@ impl Relay {
                 }
             }
         });
-        Ok(Self { path, control })
+        Ok(Self { path, listener: number, control })
     }
 
     /// Where it listens.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The inodes of its sockets: the one it listens on and both ends of each connection. However many descriptors
+    /// this process has of them, they are the relay's.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn sockets(&self) -> Result<BTreeSet<u64>> {
+        let connections = self.control.connections();
+        let ends = connections.open.values().flatten().map(inode);
+        Ok(ends.chain([Ok(self.listener)]).collect::<std::io::Result<_>>()?)
     }
 
     /// Every message takes this much longer, in each direction.
@@ -96,6 +110,10 @@ impl Drop for Relay {
         // Wakes the thread that listens.
         let _ = UnixStream::connect(&self.path);
     }
+}
+
+fn inode(socket: impl AsFd) -> std::io::Result<u64> {
+    Ok(rustix::fs::fstat(socket)?.st_ino)
 }
 
 fn connect(client: &UnixStream, server: &UnixStream, control: &Arc<Control>) -> std::io::Result<()> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use prokura_plugin::KeySpec;
 
+use super::inventory::Backend;
 use super::steady::{serve, soak};
 use super::{Chance, Report};
 use crate::backend::card::Filled;
@@ -40,6 +41,7 @@ pub fn run(minutes: f64) -> Result<Report> {
         &keys,
         IN_FLIGHT,
         || disturb(&mut card, Duration::from_secs_f64(minutes * 60.0)),
+        Backend::default,
         || Ok(0),
     )?;
     Ok(Report { name, ..soaked })

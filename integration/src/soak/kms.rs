@@ -7,6 +7,7 @@ use anyhow::Result;
 use prokura_plugin::KeySpec;
 use serde_json::json;
 
+use super::inventory::Backend;
 use super::steady::{serve, soak};
 use super::{Chance, Report};
 use crate::backend::aws::Kms;
@@ -31,8 +32,14 @@ pub fn run(minutes: f64) -> Result<Report> {
         .map(|spec| reference(kms.key(spec)))
         .into_iter()
         .collect::<Result<_>>()?;
-    let soaked =
-        soak(served, &keys, IN_FLIGHT, || disturb(&kms, Duration::from_secs_f64(minutes * 60.0)), || Ok(0))?;
+    let soaked = soak(
+        served,
+        &keys,
+        IN_FLIGHT,
+        || disturb(&kms, Duration::from_secs_f64(minutes * 60.0)),
+        Backend::default,
+        || Ok(0),
+    )?;
     Ok(Report { name: kms.name().to_owned(), ..soaked })
 }
 

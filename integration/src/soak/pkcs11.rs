@@ -7,6 +7,7 @@ use anyhow::Result;
 use prokura_plugin::KeySpec;
 use prokura_signer::KeyReference;
 
+use super::inventory::Backend;
 use super::steady::{serve, soak};
 use super::{Chance, Report};
 use crate::backend::p11kit::P11Kit;
@@ -38,15 +39,23 @@ pub fn run(minutes: f64) -> Result<Report> {
         &keys,
         IN_FLIGHT,
         || disturb(&hsm, Duration::from_secs_f64(minutes * 60.0)),
+        || backend(&hsm),
         || Ok(hsm.open_sessions()?.saturating_sub(IN_FLIGHT as u64 + 1)),
     )?;
-    std::thread::sleep(CALM);
+    hsm.await_idle();
     Ok(Report {
         name: hsm.name().to_owned(),
         leaked_sessions: soaked.leaked_sessions + hsm.open_sessions()?,
-        leaked_processes: soaked.leaked_processes + hsm.remotes() as u64,
+        leaked_processes: soaked.leaked_processes + hsm.remotes().len() as u64,
         ..soaked
     })
+}
+
+/// The relay's sockets, p11-kit's server, and the processes it started, one for each connection.
+pub fn backend(hsm: &P11Kit) -> Backend {
+    let remotes = hsm.remotes().into_iter().map(|pid| ("p11-kit remote", pid));
+    let server = hsm.server_id().map(|pid| ("p11-kit server", pid));
+    Backend { sockets: hsm.relay.sockets().unwrap_or_default(), processes: remotes.chain(server).collect() }
 }
 
 fn keys(hsm: &P11Kit) -> Result<Vec<KeyReference>> {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use prokura_signer::KeyReference;
 
-use super::{Outcomes, Report, descriptors, processes};
+use super::inventory::{Backend, Inventory, at_rest, left, survivors};
+use super::{Outcomes, Report};
 use crate::home::Home;
 use crate::program::executable;
 use crate::served::{Served, signed};
@@ -25,8 +26,8 @@ pub fn serve(home: &Home, vault: &dyn TestVault, deadline: Duration) -> Result<S
     Served::start(home.plugins(), plugin, environment, deadline)
 }
 
-/// Signs with all keys in turn until `disturb` returns, then counts what is left. `sessions` tells, while the plugin
-/// still runs, how many sessions with the vault are too many.
+/// Signs with all keys in turn until `disturb` returns, then counts what is left, per process and kind. `backend` tells
+/// what is the vault's own; `sessions`, while the plugin still runs, how many sessions with the vault are too many.
 ///
 /// # Errors
 /// If something cannot be counted.
@@ -35,12 +36,42 @@ pub fn soak(
     keys: &[KeyReference],
     in_flight: usize,
     disturb: impl FnOnce() -> BTreeMap<String, u64> + Send,
+    backend: impl Fn() -> Backend,
     sessions: impl FnOnce() -> Result<u64>,
 ) -> Result<Report> {
     let plugin = std::fs::canonicalize(served.plugin.executable().path())?;
     sign_until(&served, keys, in_flight, &Outcomes::default(), &|| true); // all is warm
-    let before = Inventory::take(&served);
+    let take = || Inventory::take(served.process_id(), &backend());
+    let before = at_rest(take);
     let outcomes = Arc::new(Outcomes::default());
+    let disturbances = disturbed(&served, keys, in_flight, &outcomes, disturb)?;
+    let restarts = served.plugin.supervision().restarts;
+    let left = left(&before, take);
+    let leaked_sessions = sessions()?;
+    served.close();
+    let outcomes = Arc::into_inner(outcomes).context("all tasks have ended")?;
+    let count = |is_process: bool| {
+        left.iter().filter(|s| s.kind.starts_with("process") == is_process).map(|s| s.count).sum::<u64>()
+    };
+    Ok(Report {
+        leaked_sessions,
+        leaked_descriptors: count(false),
+        leaked_processes: count(true) + survivors(&plugin),
+        left: left.iter().map(|s| format!("{}: {} x {}", s.owner, s.count, s.kind)).collect(),
+        restarts,
+        disturbances: disturbances.into_iter().collect(),
+        ..outcomes.report("")
+    })
+}
+
+/// Signs until `disturb` returns.
+fn disturbed(
+    served: &Served,
+    keys: &[KeyReference],
+    in_flight: usize,
+    outcomes: &Outcomes,
+    disturb: impl FnOnce() -> BTreeMap<String, u64> + Send,
+) -> Result<BTreeMap<String, u64>> {
     let is_over = AtomicBool::new(false);
     let disturbances = std::thread::scope(|threads| {
         let disturber = threads.spawn(|| {
@@ -48,25 +79,12 @@ pub fn soak(
             is_over.store(true, Ordering::Relaxed);
             disturbances
         });
-        sign_until(&served, keys, in_flight, &outcomes, &|| {
+        sign_until(served, keys, in_flight, outcomes, &|| {
             is_over.load(Ordering::Relaxed) || disturber.is_finished()
         });
         disturber.join().ok()
     });
-    let disturbances = disturbances.context("the thread that disturbs the vault ended early")?;
-    let restarts = served.plugin.supervision().restarts;
-    let after = Inventory::take(&served);
-    let leaked_sessions = sessions()?;
-    served.close();
-    let outcomes = Arc::into_inner(outcomes).context("all tasks have ended")?;
-    Ok(Report {
-        leaked_sessions,
-        leaked_descriptors: after.more_than(&before),
-        leaked_processes: processes(&plugin).len() as u64,
-        restarts,
-        disturbances: disturbances.into_iter().collect(),
-        ..outcomes.report("")
-    })
+    disturbances.context("the thread that disturbs the vault ended early")
 }
 
 /// Each task signs at least once with each key.
@@ -93,21 +111,4 @@ fn sign_until(
             });
         }
     });
-}
-
-/// Descriptors open when nothing is under way.
-struct Inventory {
-    host: u64,
-    plugin: u64,
-}
-
-impl Inventory {
-    fn take(served: &Served) -> Self {
-        let plugin = served.process_id().map_or(0, descriptors);
-        Self { host: descriptors(std::process::id()), plugin }
-    }
-
-    fn more_than(&self, before: &Self) -> u64 {
-        self.host.saturating_sub(before.host) + self.plugin.saturating_sub(before.plugin)
-    }
 }

@@ -1,12 +1,15 @@
 //! A network HSM that stalls, drops and restarts: SoftHSM behind p11-kit.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use libtest_mimic::Trial;
 use prokura_integration::backend::nss::Nss;
 use prokura_integration::backend::p11kit::P11Kit;
 use prokura_integration::served::{Served, reference};
+use prokura_integration::soak::inventory::Inventory;
+use prokura_integration::soak::pkcs11::backend;
 use prokura_integration::vault::TestVault;
 use prokura_plugin::KeySpec;
 use prokura_signer::KeyReference;
@@ -28,6 +31,7 @@ pub(super) fn trials(stages: &Stages) -> Vec<Trial> {
         }),
         told(stages, "network::server_away", server_away),
         told(stages, "network::server_away_for_a_while", server_away_for_a_while),
+        told(stages, "network::server_away_again_and_again::nothing_is_left", nothing_is_left),
         told(stages, "network::stalled_for_a_while", |stages| stalled(stages, P11Kit::stall, P11Kit::resume)),
         told(stages, "network::stalled_on_the_way", |stages| {
             stalled(stages, |h| h.relay.stall(true), |h| h.relay.stall(false))
@@ -120,6 +124,35 @@ fn server_away_for_a_while(stages: &Stages) -> Result<String> {
     signed.map(|()| "signed after 5 s".to_owned())
 }
 
+/// Each outage ends with what was open before it: no descriptor of plugin, host or relay, and no process more.
+fn nothing_is_left(stages: &Stages) -> Result<String> {
+    let hsm = P11Kit::start(&stages.stage()?.directory()?)?;
+    let served = serve_within(stages, &hsm, Duration::from_secs(4))?;
+    let key = reference(hsm.key(KeySpec::Ec256))?;
+    served.sign(&key)?;
+    // The host's own descriptors are shared with the tests beside this one: they are the soak's to count.
+    let take = || -> BTreeMap<_, _> {
+        let all = Inventory::take(served.process_id(), &backend(&hsm)).more_than(&Inventory::default());
+        let theirs = all.into_iter().filter(|surplus| surplus.owner != "host");
+        theirs.map(|surplus| ((surplus.owner, surplus.kind), surplus.count)).collect()
+    };
+    let before = take();
+    for _ in 0..3 {
+        hsm.stop_server();
+        refusal(&served, &key)?;
+        hsm.start_server()?;
+        served.sign(&key)?;
+        served.sign(&key)?;
+    }
+    let until = Instant::now() + DEADLINE;
+    while take() != before && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let after = take();
+    ensure!(after == before, "{after:?} after three outages, {before:?} before");
+    Ok(format!("the same after 3 outages, {} restarts of the plugin", served.plugin.supervision().restarts))
+}
+
 fn refusal(served: &Served, key: &KeyReference) -> Result<String> {
     match served.sign(key) {
         Ok(()) => bail!("it signed without a server"),
@@ -149,7 +182,8 @@ fn stalled_for_good(stages: &Stages) -> Result<String> {
     named.config.push(("call-timeout".to_owned(), "3".to_owned()));
     let key = reference(named)?;
     served.sign(&key)?;
-    ensure!(hsm.remotes() == 1, "{} connections", hsm.remotes());
+    let remotes = hsm.remotes().len();
+    ensure!(remotes == 1, "{remotes} connections");
     hsm.stall();
     served.sign(&key)?;
     Ok(format!("signed, {} restarts of the plugin", served.plugin.supervision().restarts))
