@@ -80,13 +80,12 @@ impl Shown {
 }
 
 impl Shown {
-    fn row(&self) -> [Option<String>; 10] {
+    fn row(&self) -> Row {
         let text = |text: Option<&str>| text.map(str::to_owned);
         let always = |text: Option<String>| Some(text.unwrap_or_else(|| table::NOTHING.to_owned()));
         [
             Some(self.id.clone()),
-            // Many vaults name a key by its label: it is not said twice.
-            text(self.label.as_deref().filter(|label| *label != self.id)),
+            text(self.label.as_deref()),
             text(self.version.as_deref()),
             Some(self.key_spec.to_owned()),
             text(self.state),
@@ -112,9 +111,28 @@ const HEAD: [&str; 10] = [
     "EXPORTABLE",
 ];
 
+/// Places in [`HEAD`].
+const LABEL: usize = 1;
+const VERSION: usize = 2;
+
+type Row = [Option<String>; HEAD.len()];
+
+/// Whether `id` ends with `part` as a part of its own: `transit/release` with `release`, `release@v3` with `v3`.
+fn is_end_of(id: Option<&Option<String>>, part: Option<&Option<String>>) -> bool {
+    let (Some(Some(id)), Some(Some(part))) = (id, part) else { return true };
+    id.strip_suffix(part.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with(['/', ':', '=', '@']))
+}
+
 /// Writes a row per key. Columns of which this vault says nothing are left out.
 pub(super) fn write_table(out: &mut dyn Write, keys: &[Shown]) -> io::Result<()> {
-    let rows: Vec<_> = keys.iter().map(Shown::row).collect();
+    let mut rows: Vec<_> = keys.iter().map(Shown::row).collect();
+    // Many vaults name a key by its label or version (an ARN): then it is not said twice.
+    for column in [LABEL, VERSION] {
+        let said = |row: &Row| is_end_of(row.first(), row.get(column));
+        if rows.iter().all(said) {
+            rows.iter_mut().filter_map(|row| row.get_mut(column)).for_each(|cell| *cell = None);
+        }
+    }
     table::write_filled(out, HEAD, &rows)
 }
 
@@ -145,6 +163,23 @@ mod tests {
                 "a        EC-256     -                     -"
             ]
         );
+        let named = |id: &str, label: &str, version: &str| {
+            let (label, version) = (Some(label.to_owned()), Some(version.to_owned()));
+            shown(id, KeyDetails { label, version, ..KeyDetails::default() })
+        };
+        assert_eq!(
+            table(&[named("transit/release", "release", "3"), named("arn:x:y", "y", "arn:x:y")]),
+            [
+                "KEY ID            VERSION   KEY SPEC   CERTIFICATE SUBJECT   EXPIRES",
+                "transit/release   3         EC-256     -                     -",
+                "arn:x:y           arn:x:y   EC-256     -                     -",
+            ]
+        );
+        assert_eq!(
+            table(&[named("https://v/k/7", "k", "7")])[1],
+            "https://v/k/7   k       EC-256     -                     -"
+        );
+        assert!(table(&[named("prerelease", "release", "7")])[1].starts_with("prerelease   release   7  "));
         let told = KeyDetails {
             label: Some("release".to_owned()),
             version: Some("7".to_owned()),
@@ -157,7 +192,7 @@ mod tests {
             table(&[plain(), shown("b", told)]),
             [
                 "KEY ID   LABEL     VERSION   KEY SPEC   STATE              CERTIFICATE SUBJECT   EXPIRES   PIN    EXPORTABLE",
-                "a        -         -         EC-256     -                  -                     -         -      -",
+                "a        a         -         EC-256     -                  -                     -         -      -",
                 "b        release   7         EC-256     PENDING_DELETION   -                     -         ONCE   NO",
             ]
         );
