@@ -11,11 +11,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use prokura_envelope::certificate::{Certificate, MissingIssuer, NoChain, Resolved, resolve};
 use prokura_plugin::certificate::read_bundle;
-use prokura_plugin::{CA_CERTS, CertificateChain, PublicKey};
+use prokura_plugin::message::capability;
+use prokura_plugin::{CA_CERTS, CERTIFICATE_ADVICE, CertificateChain, KeyDetails, PluginName, PublicKey};
 
 use crate::error::Error;
 use crate::limits::{ISSUERS_DEADLINE, ISSUERS_FETCHED_MAX};
-use crate::plugin::KeyReference;
+use crate::plugin::{KeyReference, Plugin};
 
 /// What a fetch returns: the body, or why there is none.
 pub type Fetched<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send + 'a>>;
@@ -24,6 +25,28 @@ pub type Fetched<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Se
 pub trait FetchIssuer: Send + Sync {
     /// The body of `url`, which is `http` or `https`.
     fn fetch<'a>(&'a self, url: &'a str) -> Fetched<'a>;
+}
+
+/// What the plugin has to say to somebody whose key has no certificate.
+pub(crate) struct Advice<'a> {
+    /// The plugin.
+    pub(crate) plugin: &'a PluginName,
+    /// Whether it can store a certificate beside the key.
+    pub(crate) installs: bool,
+    /// Its own words, cleaned.
+    pub(crate) own: Option<&'a str>,
+}
+
+impl<'a> Advice<'a> {
+    /// What `plugin` says with the description of a key.
+    pub(crate) fn of(plugin: &'a Plugin, details: &'a KeyDetails) -> Self {
+        let own = details.attributes.get(CERTIFICATE_ADVICE).map(String::as_str);
+        Self {
+            plugin: plugin.name(),
+            installs: plugin.metadata().has(capability::CERTIFICATE_INSTALL_1),
+            own: own.filter(|own| !own.is_empty()),
+        }
+    }
 }
 
 /// The chain of `key` as far as it can be completed from `held`, the bundle of the key's plugin config and, with
@@ -38,6 +61,7 @@ pub(crate) async fn completed(
     held: &CertificateChain,
     fetch: Option<&Arc<dyn FetchIssuer>>,
     at: Timestamp,
+    advice: &Advice<'_>,
 ) -> Result<CertificateChain, Error> {
     let mut heap = parsed(held.certificates());
     // What most plugins return is whole already: then no file is read for each signature.
@@ -52,7 +76,7 @@ pub(crate) async fn completed(
     let until = tokio::time::Instant::now() + ISSUERS_DEADLINE;
     for round in 0..=ISSUERS_FETCHED_MAX {
         let Resolved { chain, missing } =
-            resolve(public_key, &heap, at).map_err(|reason| no_chain(key, &reason))?;
+            resolve(public_key, &heap, at).map_err(|reason| no_chain(key, &reason, advice))?;
         let Some(missing) = missing else { return whole(key, &chain) };
         if round == ISSUERS_FETCHED_MAX {
             break;
@@ -86,11 +110,23 @@ fn whole(key: &KeyReference, chain: &[Certificate]) -> Result<CertificateChain, 
         .map_err(|error| Error::Chain { key_id: key.key_id().to_string(), reason: error.to_string() })
 }
 
-fn no_chain(key: &KeyReference, reason: &NoChain) -> Error {
-    let reason = format!(
-        "{reason}; install the certificate issued for it (prokura cert install), or name a PEM file that holds it \
-         with --plugin-config {CA_CERTS}=FILE. Without any, make a request with prokura cert request"
-    );
+fn no_chain(key: &KeyReference, reason: &NoChain, advice: &Advice<'_>) -> Error {
+    let Advice { plugin, installs, own } = advice;
+    let mut reason = reason.to_string();
+    if let Some(own) = own {
+        reason.push_str(&format!("; plugin {plugin} says: {own:?}"));
+    }
+    // Its own words say whether installing helps this key: not every key of a vault has a place for a certificate.
+    reason.push_str(if *installs && own.is_none() {
+        "; install the certificate issued for it (prokura cert install), or name"
+    } else {
+        "; name"
+    });
+    reason.push_str(&format!(" a PEM file that holds it with --plugin-config {CA_CERTS}=FILE"));
+    if own.is_none() {
+        reason.push_str(&format!(", or one of the places that the page of plugin {plugin} lists"));
+    }
+    reason.push_str(". Without any, make a request with prokura cert request");
     Error::Chain { key_id: key.key_id().to_string(), reason }
 }
 

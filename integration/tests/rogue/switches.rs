@@ -196,7 +196,7 @@ fn expected(switch: Break, grpc: bool) -> Expected {
         // Over gRPC the host completes and orders what the vault holds.
         Break::WrongOrder | Break::ExtraCertificate if grpc => Signed,
         Break::NoChain if grpc => {
-            Refused(1, &["cannot be completed: there is no certificate", "prokura cert install", "ca_certs=FILE"])
+            Refused(1, &["cannot be completed: there is no certificate; name a PEM", "ca_certs=FILE", "the page of plugin rogue"])
         }
         Break::NoRoot if grpc => {
             Refused(1, &["rogue root", "which issued", "rogue leaf", "is missing", "ca_certs=FILE"])

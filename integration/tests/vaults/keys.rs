@@ -90,6 +90,7 @@ fn make(at: &Started<'_>, scene: &Scene, what: &str) -> Result<(TestKey, KeySpec
 fn create(scene: &Scene) -> Result<()> {
     let at = &scene.started()?;
     let (mut key, _) = make(at, scene, "made")?;
+    advised(at, scene, &key)?;
     let certificate = at.home.path().join("made.pem");
     let mut arguments = at.key_arguments(&key);
     arguments.extend(["--subject", SUBJECT, "--file"].map(str::to_owned));
@@ -100,6 +101,26 @@ fn create(scene: &Scene) -> Result<()> {
     let mut arguments = at.key_arguments(&key);
     arguments.push(format!("{}:v1", layout.display()));
     at.prokura(&["sign", "--oci-layout"], &arguments)?;
+    Ok(())
+}
+
+/// Without a certificate nothing is signed, and what is advised is what this vault can do.
+fn advised(at: &Started<'_>, scene: &Scene, key: &TestKey) -> Result<()> {
+    let path = at.home.path().join("uncertified");
+    std::fs::write(&path, "a file")?;
+    let mut words = vec!["blob".to_owned(), "sign".to_owned()];
+    words.extend(at.key_arguments(key));
+    words.push(path.display().to_string());
+    let refused = at.home.prokura(words)?.refused(1)?;
+    let installs = scene.backend.abilities.install;
+    ensure!(refused.contains("prokura cert install") == installs, "it installs: {installs}: {refused}");
+    ensure!(installs || refused.contains("prokura cert request"), "{refused}");
+    let own = match at.vault.plugin() {
+        "aws-kms" => "plugin config certificate names",
+        "vault" => "/made@vN",
+        _ => return Ok(()),
+    };
+    ensure!(refused.contains(own), "the plugin's own advice: {refused}");
     Ok(())
 }
 

@@ -93,8 +93,10 @@ async fn complete(
     }
     let reference = KeyReference::new("k", prokura_plugin::message::PluginConfig(config)).unwrap();
     let held = CertificateChain::from_der(held.iter().map(|der| (*der).clone()).collect()).unwrap();
-    let chain =
-        completed(&reference, &pki.key, &held, fetch.as_ref(), "2026-06-01T00:00:00Z".parse().unwrap()).await;
+    let plugin = "acme".parse().unwrap();
+    let advice = Advice { plugin: &plugin, installs: true, own: None };
+    let at = "2026-06-01T00:00:00Z".parse().unwrap();
+    let chain = completed(&reference, &pki.key, &held, fetch.as_ref(), at, &advice).await;
     chain.map(|chain| chain.certificates().to_vec()).map_err(|error| error.to_string())
 }
 
@@ -138,6 +140,32 @@ async fn the_missing_certificate_is_named_and_how_to_add_it() {
     assert!(refused.contains("there is no certificate; install"), "{refused}");
     let refused = complete(&pki, &[root], &[], None).await.unwrap_err();
     assert!(refused.contains("none of the 1 certificates is for this key; found CN=root"), "{refused}");
+}
+
+#[test]
+fn who_has_no_certificate_is_advised_by_what_the_plugin_can_and_says() {
+    let (key, plugin) = (KeyReference::new("k", Default::default()).unwrap(), "acme".parse().unwrap());
+    let advised = |installs: bool, own: Option<&str>| {
+        no_chain(&key, &NoChain::NoCertificates, &Advice { plugin: &plugin, installs, own }).to_string()
+    };
+    let bundle = "a PEM file that holds it with --plugin-config ca_certs=FILE";
+    let generic = advised(true, None);
+    assert!(
+        generic.contains(&format!("(prokura cert install), or name {bundle}, or one of the places")),
+        "{generic}"
+    );
+    assert!(
+        generic.contains("the page of plugin acme") && generic.ends_with("prokura cert request"),
+        "{generic}"
+    );
+    let no_place = advised(false, None);
+    assert!(
+        !no_place.contains("cert install") && no_place.contains(&format!("; name {bundle}")),
+        "{no_place}"
+    );
+    let own = advised(true, Some("set x to \"y\""));
+    assert!(own.contains(r#"plugin acme says: "set x to \"y\""; name"#), "{own}");
+    assert!(!own.contains("the page of plugin") && !own.contains("cert install"), "{own}");
 }
 
 #[tokio::test]
@@ -261,7 +289,9 @@ async fn the_bundle_is_read_when_something_is_missing() {
     let at = "2026-06-01T00:00:00Z".parse().unwrap();
     let told = async |held: &[&Vec<u8>]| {
         let held = CertificateChain::from_der(held.iter().map(|der| (*der).clone()).collect()).unwrap();
-        completed(&reference, &pki.key, &held, None, at).await.map_err(|error| error.to_string())
+        let plugin = "acme".parse().unwrap();
+        let advice = Advice { plugin: &plugin, installs: true, own: None };
+        completed(&reference, &pki.key, &held, None, at, &advice).await.map_err(|error| error.to_string())
     };
     assert!(told(&[leaf, inter, root]).await.is_ok());
     assert!(told(&[leaf, inter]).await.unwrap_err().contains("/nowhere/bundle.pem"));

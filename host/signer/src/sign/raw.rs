@@ -11,7 +11,7 @@ use prokura_plugin::{CertificateChain, Digest, KeyDetails, KeySpec, PluginName, 
 use tokio::time::Instant;
 
 use super::{KeyDescription, Prepared, Signed, Timings};
-use crate::chain;
+use crate::chain::{self, Advice};
 use crate::checks::{self, GeneratedSignature};
 use crate::error::Error;
 use crate::grpc::{DESCRIBE_KEY, SIGN_DIGEST};
@@ -193,7 +193,8 @@ async fn known_chain(
 ) -> Result<CertificateChain, Error> {
     match (&description.public_key, &description.chain) {
         (Some(public_key), Some(held)) => {
-            chain::completed(key, public_key, held, plugin.fetch_issuers(), prepared.signing_time).await
+            let (fetch, advice) = (plugin.fetch_issuers(), Advice::of(plugin, &description.details));
+            chain::completed(key, public_key, held, fetch, prepared.signing_time, &advice).await
         }
         _ => Ok(CertificateChain::default()),
     }
@@ -211,8 +212,9 @@ async fn rest_of_chain(
     let ends_early = held.certificates().last().and_then(parse).is_some_and(|last| !last.is_self_signed());
     let leaf_key = held.certificates().first().and_then(parse).and_then(|leaf| leaf.public_key().ok());
     let Some(leaf_key) = leaf_key.filter(|_| ends_early) else { return held };
-    let completed =
-        chain::completed(key, &leaf_key, &held, plugin.fetch_issuers(), prepared.signing_time).await;
+    let details = KeyDetails::default();
+    let (fetch, advice) = (plugin.fetch_issuers(), Advice::of(plugin, &details));
+    let completed = chain::completed(key, &leaf_key, &held, fetch, prepared.signing_time, &advice).await;
     // Its order is the plugin's to keep over stdio (SPEC CHAIN-1): only what comes behind it is added.
     match completed {
         Ok(whole) if whole.certificates().starts_with(held.certificates()) => whole,
