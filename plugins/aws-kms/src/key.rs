@@ -9,8 +9,8 @@ use aws_sdk_kms::operation::sign::SignOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
 use prokura_plugin::{
-    CertificateChain, Deadline, Digest, Error, KeyDetails, KeyId, KeyRequest, KeySpec, KeyState, PublicKey,
-    RawSignature, Scope, SigningAlgorithm, SigningKey,
+    CERTIFICATE_ADVICE, CertificateChain, Deadline, Digest, Error, KeyDetails, KeyId, KeyRequest, KeySpec,
+    KeyState, PublicKey, RawSignature, Scope, SigningAlgorithm, SigningKey,
 };
 
 use crate::certificate::{Source, fetch};
@@ -156,6 +156,10 @@ impl SigningKey for KmsKey {
             exact_key_id: KeyId::new(arn.as_str()).ok(),
             ..KeyDetails::default()
         };
+        let advice = "KMS keeps no certificates: plugin config certificate names where the key's is (a file, an S3 object, \
+                      or the ARN in ACM, a private CA or Secrets Manager)";
+        let details =
+            if self.certificate.is_none() { details.with(CERTIFICATE_ADVICE, advice) } else { details };
         details
             .with("arn", arn)
             .with("region", self.session.region())
