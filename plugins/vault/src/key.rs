@@ -7,8 +7,8 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use prokura_plugin::{
-    CertificateChain, Deadline, Digest, Error, HashAlgorithm, KeyDescription, KeyDetails, KeyId, KeySpec,
-    KeyState, PublicKey, RawSignature, Scope, SigningKey,
+    CERTIFICATE_ADVICE, CertificateChain, Deadline, Digest, Error, HashAlgorithm, KeyDescription, KeyDetails,
+    KeyId, KeySpec, KeyState, PublicKey, RawSignature, Scope, SigningKey,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -179,6 +179,18 @@ impl SigningKey for TransitKey {
             .with("imported", key.imported_key.to_string())
             .with("auth", self.vault.auth())
             .with("token", token_from)
+            .with(CERTIFICATE_ADVICE, self.advice())
+    }
+}
+
+impl TransitKey {
+    /// How this version comes to a certificate. Another version may have one.
+    fn advice(&self) -> String {
+        format!(
+            "version {} of the key needs a certificate of its own, which prokura cert install keeps with it; plugin config \
+             certificates names another place, and a version that has one is {}@vN",
+            self.found.version, self.id
+        )
     }
 }
 
