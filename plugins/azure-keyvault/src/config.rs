@@ -22,6 +22,25 @@ pub(crate) enum ChainFrom {
     Bundle,
 }
 
+impl ChainFrom {
+    /// What to do where no certificate is found this way.
+    pub(crate) const fn advice(self) -> &'static str {
+        match self {
+            Self::Certificate => {
+                "the vault has no certificate of the name and version of this key; with plugin config chain_from=bundle \
+                 the file that ca_certs names holds it"
+            }
+            Self::Secret => {
+                "the vault has no secret with a certificate of the name and version of this key; with plugin config \
+                 chain_from=bundle the file that ca_certs names holds it"
+            }
+            Self::Bundle => {
+                "the vault is not asked for a certificate (chain_from=bundle): the file that ca_certs names must hold it"
+            }
+        }
+    }
+}
+
 /// The plugin config of a key or a vault.
 pub(crate) struct Config {
     /// Where bare names belong.

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use azure_security_keyvault_keys::models::{KeyClientSignOptions, SignParameters, SignatureAlgorithm};
 use prokura_plugin::{
-    CertificateChain, Deadline, Digest, Error, KeyDetails, KeyRequest, KeySpec, PublicKey, RawSignature,
-    Scope, SigningKey,
+    CERTIFICATE_ADVICE, CertificateChain, Deadline, Digest, Error, KeyDetails, KeyRequest, KeySpec,
+    PublicKey, RawSignature, Scope, SigningKey,
 };
 
 use crate::certificate;
@@ -56,6 +56,7 @@ impl VaultKey {
         if let Some(leaf) = leaf.filter(|_| chain_from == ChainFrom::Certificate) {
             let _ = chain.set(certificate::checked(vec![leaf])?);
         }
+        let details = details.with(CERTIFICATE_ADVICE, chain_from.advice());
         Ok(Self { connection, name, version, public_key, details, chain_from, chain })
     }
 
