@@ -89,7 +89,7 @@ impl Vault {
     }
 
     fn search(&self, locator: &Locator, request: &VaultRequest) -> Result<Search, Error> {
-        let directories = Directories::new(request.config_optional(MODULES_DIR), &self.surroundings);
+        let directories = Directories::new(request.config_optional(MODULES_DIR), &self.surroundings)?;
         let specs = locator.modules.resolve(&directories)?;
         let mut search = Search::default();
         search.turns = specs.iter().map(|spec| Turn::wait(&spec.path, request.deadline())).collect();

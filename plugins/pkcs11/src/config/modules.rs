@@ -4,6 +4,8 @@
 //! lines `key: value`. The same name in several directories is one module; the user's directory goes before the
 //! system's, and that before the packages'.
 
+mod user;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +17,7 @@ use crate::limits::{MODULE_FILE_BYTES_MAX, MODULE_FILES_MAX};
 
 /// What p11-kit compares `enable-in` and `disable-in` with: the name of this executable.
 const PROGRAM: &str = "notation-pkcs11";
-const SYSTEM: &str = "/etc/pkcs11/modules";
+const SYSTEM: &str = "/etc/pkcs11";
 const PACKAGES: &str = "/usr/share/p11-kit/modules";
 /// Where distributions put modules; p11-kit looks for relative file names in the one it was built with.
 const LIBRARIES: [&str; 6] = [
@@ -60,17 +62,20 @@ pub struct Directories {
 
 impl Directories {
     /// The standard ones, or only `given`. As p11-kit does, root's own directory is left out.
-    pub fn new(given: Option<&str>, surroundings: &Surroundings) -> Self {
+    ///
+    /// # Errors
+    /// `VALIDATION_ERROR` if p11-kit's `pkcs11.conf` cannot be read.
+    pub fn new(given: Option<&str>, surroundings: &Surroundings) -> Result<Self, Error> {
         let libraries = LIBRARIES.map(PathBuf::from).to_vec();
         if let Some(given) = given {
-            return Self { configuration: vec![PathBuf::from(given)], libraries };
+            return Ok(Self { configuration: vec![PathBuf::from(given)], libraries });
         }
         let home = || surroundings.variable("HOME").map(|home| PathBuf::from(home).join(".config"));
         let own = surroundings.variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
         let own = own.filter(|path| path.is_absolute() && !rustix::process::geteuid().is_root());
-        let configuration = own.map(|path| path.join("pkcs11/modules")).into_iter();
-        let configuration = configuration.chain([PathBuf::from(SYSTEM), PathBuf::from(PACKAGES)]).collect();
-        Self { configuration, libraries }
+        let own = own.map(|path| path.join("pkcs11"));
+        let configuration = user::directories(Path::new(SYSTEM), own.as_deref(), Path::new(PACKAGES))?;
+        Ok(Self { configuration, libraries })
     }
 }
 
@@ -93,15 +98,17 @@ impl ModuleChoice {
     }
 }
 
-/// RFC 7512 section 2.3: `module-name` comes without path, prefix and suffix of the platform.
+/// RFC 7512 section 2.3: `module-name` comes without path, prefix and suffix of the platform, in any case of letters.
 pub fn is_named(path: &Path, name: &str) -> bool {
     let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-    stem == name || stem.strip_prefix("lib") == Some(name)
+    let bare = stem.strip_prefix("lib").unwrap_or(stem);
+    stem.eq_ignore_ascii_case(name) || bare.eq_ignore_ascii_case(name)
 }
 
 fn named(name: &str, directories: &Directories) -> Result<ModuleSpec, Error> {
     let entries = read(directories)?;
-    let found = entries.get(name).filter(|entry| entry.has_library());
+    let in_any_case = || entries.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, e)| e);
+    let found = entries.get(name).or_else(in_any_case).filter(|entry| entry.has_library());
     let found = found
         .or_else(|| entries.values().find(|e| e.path(directories).is_some_and(|path| is_named(&path, name))));
     let name = name.to_owned();
@@ -111,10 +118,11 @@ fn named(name: &str, directories: &Directories) -> Result<ModuleSpec, Error> {
         let init_args = entry.text("x-init-reserved");
         return Ok(ModuleSpec { path, init_args, name: Some(name), is_needed: true });
     }
-    let candidates = directories
+    let exact = directories
         .libraries
         .iter()
         .flat_map(|d| [format!("lib{name}.so"), format!("{name}.so")].map(|f| d.join(f)));
+    let candidates = exact.chain(directories.libraries.iter().flat_map(|d| libraries_named(d, &name)));
     let path = candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
         let known: Vec<&str> = entries.keys().map(String::as_str).collect();
         Error::validation(format!(
@@ -124,6 +132,16 @@ fn named(name: &str, directories: &Directories) -> Result<ModuleSpec, Error> {
         ))
     })?;
     Ok(ModuleSpec { path, init_args: None, name: Some(name), is_needed: true })
+}
+
+/// The libraries of a directory that are called so in any case of letters, in order.
+fn libraries_named(directory: &Path, name: &str) -> Vec<PathBuf> {
+    let Ok(files) = std::fs::read_dir(directory) else { return Vec::new() };
+    let paths = files.take(MODULE_FILES_MAX).filter_map(|file| Some(file.ok()?.path()));
+    let is_library = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "so");
+    let mut named: Vec<PathBuf> = paths.filter(|path| is_library(path) && is_named(path, name)).collect();
+    named.sort();
+    named
 }
 
 fn configured(directories: &Directories) -> Result<Vec<ModuleSpec>, Error> {
@@ -316,6 +334,10 @@ mod tests {
         assert_eq!(by("opensc-pkcs11").unwrap().0, "/lib/opensc-pkcs11.so");
         assert_eq!(by("Cryptoki2").unwrap(), ("/opt/libCryptoki2.so".to_owned(), Some("x".to_owned()), true));
         assert_eq!(by("loose").unwrap().0, "/libraries/libloose.so");
+        // In any case of letters, as RFC 7512 has it.
+        assert_eq!(by("OpenSC").unwrap().0, "/lib/opensc-pkcs11.so");
+        assert_eq!(by("cryptoki2").unwrap().0, "/opt/libCryptoki2.so");
+        assert_eq!(by("Loose").unwrap().0, "/libraries/libloose.so");
         let error = by("absent").unwrap_err();
         assert!(
             error.message.contains("[\"hsm\", \"opensc\"]") && error.message.contains("module-path"),
