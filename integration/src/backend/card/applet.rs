@@ -44,6 +44,9 @@ const YUBICO_OTP: &[u8] = &[0xA0, 0x00, 0x00, 0x05, 0x27, 0x20, 0x01, 0x01];
 /// Yubico's management application; selecting it leaves PIV.
 const YUBICO_MANAGEMENT: &[u8] = &[0xA0, 0x00, 0x00, 0x05, 0x27, 0x47, 0x11, 0x17];
 
+/// The management application's mark of PIV.
+const PIV_OVER_USB: u8 = 0x10;
+
 /// Largest data object a YubiKey 5 stores, in bytes.
 const OBJECT_MAX: usize = 3052;
 /// Bytes of a chained command or a long answer kept at most.
@@ -130,6 +133,7 @@ pub struct Card {
 struct Session {
     selected: bool,
     otp_selected: bool,
+    management_selected: bool,
     verified: bool,
     /// The last command was a right VERIFY: what PIN policy `always` wants.
     fresh: bool,
@@ -251,6 +255,9 @@ impl Card {
         if self.session.otp_selected && (command.instruction, command.p1) == (0x01, 0x10) {
             return Ok(self.identity.serial.to_be_bytes().to_vec());
         }
+        if self.session.management_selected && command.instruction == 0x1D {
+            return Ok(self.configuration());
+        }
         if !self.session.selected || self.identity.version < introduced(command.instruction) {
             return Err(Status::UNKNOWN);
         }
@@ -291,8 +298,10 @@ impl Card {
     fn select(&mut self, command: &Command<'_>) -> Answer {
         // As a device does, by the whole name or its beginning: ykman leaves the last byte out, the crate does not.
         let is_otp = command.data.len() >= 7 && YUBICO_OTP.starts_with(command.data);
-        if command.data == YUBICO_MANAGEMENT || is_otp {
-            self.session = Session { otp_selected: is_otp, ..Session::default() };
+        let is_management = command.data == YUBICO_MANAGEMENT;
+        if is_management || is_otp {
+            self.session =
+                Session { otp_selected: is_otp, management_selected: is_management, ..Session::default() };
             let [major, minor, patch] = self.identity.version;
             return Ok(format!("Virtual mgr - FW version {major}.{minor}.{patch}").into_bytes());
         }
@@ -303,6 +312,19 @@ impl Card {
         let version = tlv::encode(0x4F, &[0x00, 0x00, 0x10, 0x00, 0x01, 0x00]);
         let authority = tlv::encode(0x79, &tlv::encode(0x4F, PIV));
         Ok(tlv::encode(0x61, &[version, authority].concat()))
+    }
+
+    /// What the management application tells, for ykman: PIV alone over USB, serial number, shape, version.
+    fn configuration(&self) -> Vec<u8> {
+        let told = [
+            tlv::encode(1, &[PIV_OVER_USB]),
+            tlv::encode(2, &self.identity.serial.to_be_bytes()),
+            tlv::encode(3, &[PIV_OVER_USB]),
+            tlv::encode(4, &[1]),
+            tlv::encode(5, &self.identity.version),
+        ]
+        .concat();
+        [&[u8::try_from(told.len()).unwrap_or(0)][..], &told].concat()
     }
 
     fn get_data(&self, command: &Command<'_>) -> Answer {
