@@ -59,6 +59,31 @@ fn an_rsa_certificate_is_signed_with_pss() {
     check_code_signing_chain(&[certificate], Some(at("2026-06-01T00:00:00Z"))).unwrap();
 }
 
+/// What RFC 5280 asks of serial numbers and times, and the Notary Project of a leaf, by another reader of certificates.
+#[test]
+fn a_self_signed_certificate_is_written_as_the_rfc_says() {
+    use x509_cert::time::Time::{GeneralTime, UtcTime};
+    let (_, public) = ec_key();
+    let (before, after) = (at("2049-12-31T23:59:59Z"), at("2050-01-01T00:00:00Z"));
+    for serial in [[0xff; 16], [0; 16]] {
+        let subject = NAME.parse().unwrap();
+        let unissued = Unissued::self_signed(&subject, &public, serial, before, after).unwrap();
+        let made = <ToBeSignedCertificate as der::Decode>::from_der(&unissued.to_be_signed).unwrap();
+        // 16 octets and no sign: neither negative nor shortened.
+        let octets = made.serial.as_bytes();
+        assert!(octets.len() == 16 && (0x40..0x80).contains(&octets[0]), "{octets:x?}");
+        assert!(
+            matches!(made.validity.not_before, UtcTime(_))
+                && matches!(made.validity.not_after, GeneralTime(_))
+        );
+        let found: Vec<_> = made.extensions.iter().map(|e| (e.extn_id, e.critical)).collect();
+        assert_eq!(found, [(BASIC_CONSTRAINTS, true), (KEY_USAGE, true), (EXTENDED_KEY_USAGE, false)]);
+        let purposes: ExtendedKeyUsage =
+            der::Decode::from_der(made.extensions[2].extn_value.as_bytes()).unwrap();
+        assert_eq!(purposes.0, [CODE_SIGNING]);
+    }
+}
+
 #[test]
 fn a_request_reads_back_with_subject_key_and_extensions() {
     let (key, public) = ec_key();
@@ -69,7 +94,10 @@ fn a_request_reads_back_with_subject_key_and_extensions() {
     let request = <x509_cert::request::CertReq as der::Decode>::from_der(&der).unwrap();
     assert_eq!(request.info.subject.to_string(), NAME);
     assert_eq!(request.info.public_key.to_der().unwrap(), public.spki_der());
-    assert_eq!(request.info.attributes.iter().next().unwrap().oid, EXTENSION_REQUEST);
+    let attribute = request.info.attributes.iter().next().unwrap();
+    assert_eq!(attribute.oid, EXTENSION_REQUEST);
+    let asked: Vec<Extension> = attribute.values.get(0).unwrap().decode_as().unwrap();
+    assert_eq!(asked, leaf_extensions().unwrap());
 }
 
 #[test]
@@ -89,6 +117,7 @@ fn subjects_no_trust_policy_could_name_are_refused() {
         ("release", "no subject"),
         ("CN=x,O=y,ST=z", "lacks C"),
         ("CN=x,C=US,ST=z", "lacks O"),
+        ("CN=x,C=US,O=y", "lacks ST"),
     ] {
         let error = bad.parse::<Subject>().unwrap_err().to_string();
         assert!(error.contains(word), "{bad:?}: {error}");
@@ -101,7 +130,9 @@ fn subjects_no_trust_policy_could_name_are_refused() {
 fn a_validity_that_ends_before_it_begins_is_refused() {
     let (_, public) = ec_key();
     let subject = NAME.parse().unwrap();
-    let (from, to) = (at("2026-01-02T00:00:00Z"), at("2026-01-01T00:00:00Z"));
-    let refused = Unissued::self_signed(&subject, &public, [1; 16], from, to).unwrap_err();
-    assert_eq!(refused, IssueError::Validity { from, to });
+    let from = at("2026-01-02T00:00:00Z");
+    for to in [at("2026-01-01T00:00:00Z"), from, at("1969-01-01T00:00:00Z")] {
+        let refused = Unissued::self_signed(&subject, &public, [1; 16], from, to).unwrap_err();
+        assert_eq!(refused, IssueError::Validity { from, to });
+    }
 }
