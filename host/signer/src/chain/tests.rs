@@ -245,6 +245,10 @@ async fn one_url_after_the_other_is_tried_and_what_failed_is_told_without_escape
     assert!(complete(&pki, &[&pki.leaf], &[], Some(Arc::clone(&tower) as _)).await.is_ok());
     assert_eq!(*tower.asked.lock().unwrap(), ["http://pki.example/gone", "http://pki.example/1"]);
 
+    let (pki, mut tower) = tall(1, &["http://pki.example/empty", "http://pki.example/1"]);
+    tower.ders.push(("http://pki.example/empty".to_owned(), pkcs7(&[])));
+    assert!(complete(&pki, &[&pki.leaf], &[], Some(Arc::new(tower))).await.is_ok());
+
     let (pki, tower) = tall(1, &["http://pki.example/\u{1b}[31mred"]);
     let refused = complete(&pki, &[&pki.leaf], &[], Some(Arc::new(tower))).await.unwrap_err();
     assert!(refused.contains("fetching it failed: http://pki.example/red: 404"), "{refused}");
