@@ -8,7 +8,7 @@
 //! Over gRPC there is more: `lives` names a file that counts the serving processes, and the [`Break`] happens only up to
 //! life `until`, or only after life `after`; `only` is the key id with which it happens; `signs` names a file into which
 //! the process writes its id when it is asked to sign; `takes` is how many milliseconds a good signature takes; `touch`
-//! is the touch policy it describes.
+//! is the touch policy it describes. `vault` names a [`VaultBreak`] and makes it a vault, with all that may be announced.
 
 mod key;
 mod process;
@@ -16,6 +16,7 @@ mod pss;
 mod socket;
 mod stdio;
 mod switch;
+mod vault;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ use prokura_plugin::KeySpec;
 use prokura_plugin::message::{Metadata, PluginConfig, capability};
 
 pub use switch::Break;
+pub use vault::VaultBreak;
 
 /// What the rogue was told by plugin config.
 #[derive(Clone)]
@@ -42,6 +44,7 @@ struct Told {
     signs: Option<PathBuf>,
     takes: Duration,
     touch: String,
+    vault: Option<VaultBreak>,
 }
 
 /// In which serving processes the switch has its effect.
@@ -70,6 +73,7 @@ impl Told {
     fn by(config: &PluginConfig) -> Result<Self> {
         let entry = |name: &str| config.0.get(name).map(String::as_str).filter(|value| !value.is_empty());
         let switch = Break::from_str(entry("break").unwrap_or("nothing"), false);
+        let vault = entry("vault").map(|word| VaultBreak::from_str(word, false));
         Ok(Self {
             switch: switch.map_err(|why| anyhow::anyhow!("plugin config break: {why}"))?,
             grpc: entry("transport") == Some("grpc"),
@@ -86,6 +90,7 @@ impl Told {
             signs: entry("signs").map(PathBuf::from),
             takes: Duration::from_millis(entry("takes").unwrap_or("0").parse()?),
             touch: entry("touch").unwrap_or_default().to_owned(),
+            vault: vault.transpose().map_err(|why| anyhow::anyhow!("plugin config vault: {why}"))?,
         })
     }
 
@@ -123,6 +128,7 @@ impl Told {
         if !self.grpc {
             metadata.capabilities.retain(|c| c != capability::TRANSPORT_GRPC_1);
         }
+        metadata.capabilities.extend(vault::capabilities(self.vault));
         match self.switch {
             Break::OtherName => metadata.name = "somebody-else".to_owned(),
             Break::EmptyVersion => metadata.version.clear(),

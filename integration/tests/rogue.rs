@@ -11,6 +11,8 @@ mod scene;
 mod switches;
 #[path = "rogue/unfit.rs"]
 mod unfit;
+#[path = "rogue/vault.rs"]
+mod vault;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -31,6 +33,7 @@ fn main() -> Result<ExitCode> {
     let mut trials = switches::trials(&world, &told);
     trials.extend(unfit::trials(&world, &told));
     trials.extend(killed::trials(&world));
+    trials.extend(vault::trials(&world, &told));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         for (switch, line) in told.lock().map(|told| told.clone()).unwrap_or_default() {

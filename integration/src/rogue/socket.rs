@@ -23,6 +23,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::key::RogueKey;
 use super::stdio::refusal_parts;
+use super::vault::{Answers, Vault};
 use super::{Break, Told, process};
 
 /// The argument of a child that serves instead of the process that was started.
@@ -85,7 +86,9 @@ fn run(socket: &Path, told: Told, says_ready: bool) -> Result<()> {
         std::thread::sleep(SLOW_START);
     }
     let connections = Connections::default();
-    let service = Service { key: RogueKey::new(&told)?, told, connections: Arc::clone(&connections) };
+    let key = Arc::new(RogueKey::new(&told)?);
+    let vault = Vault::new(&told, Arc::clone(&key));
+    let service = Service { key, vault, told, connections: Arc::clone(&connections) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async move {
         let listener = UnixListener::bind(socket)?;
@@ -133,7 +136,8 @@ fn wait_for_end() {
 
 struct Service {
     told: Told,
-    key: RogueKey,
+    key: Arc<RogueKey>,
+    vault: Vault,
     connections: Connections,
 }
 
@@ -189,9 +193,9 @@ fn echoed(key: Option<KeyReference>, spoil: bool) -> String {
 
 #[tonic::async_trait]
 impl Plugin for Service {
-    type SignDigestsStream = tokio_stream::Empty<Result<SignDigestsResponse, Status>>;
-    type ListKeysStream = tokio_stream::Empty<Result<ListKeysResponse, Status>>;
-    type InteractStream = tokio_stream::Empty<Result<InteractRequest, Status>>;
+    type SignDigestsStream = Answers<SignDigestsResponse>;
+    type ListKeysStream = Answers<ListKeysResponse>;
+    type InteractStream = Answers<InteractRequest>;
 
     async fn get_metadata(
         &self,
@@ -255,30 +259,34 @@ impl Plugin for Service {
 
     async fn sign_digests(
         &self,
-        _: Request<Streaming<SignDigestsRequest>>,
+        requests: Request<Streaming<SignDigestsRequest>>,
     ) -> Result<Response<Self::SignDigestsStream>, Status> {
-        Err(Status::unimplemented("not announced"))
+        self.vault.stream(requests.into_inner()).await
     }
 
     async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<Self::ListKeysStream>, Status> {
-        Err(Status::unimplemented("not announced"))
+        self.vault.list()
     }
 
-    async fn create_key(&self, _: Request<CreateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {
-        Err(Status::unimplemented("not announced"))
+    async fn create_key(
+        &self,
+        request: Request<CreateKeyRequest>,
+    ) -> Result<Response<CreateKeyResponse>, Status> {
+        self.vault.create(request.get_ref()).map(Response::new)
     }
 
     async fn install_certificate(
         &self,
-        _: Request<InstallCertificateRequest>,
+        request: Request<InstallCertificateRequest>,
     ) -> Result<Response<InstallCertificateResponse>, Status> {
-        Err(Status::unimplemented("not announced"))
+        self.vault.install(request.get_ref())?;
+        Ok(Response::new(InstallCertificateResponse::default()))
     }
 
     async fn interact(
         &self,
         _: Request<Streaming<InteractResponse>>,
     ) -> Result<Response<Self::InteractStream>, Status> {
-        Err(Status::unimplemented("not announced"))
+        self.vault.interact()
     }
 }

@@ -130,6 +130,13 @@ impl Scene {
         Ok(run)
     }
 
+    /// `prokura` with these arguments, of a verb that signs nothing.
+    pub(crate) fn run(&self, arguments: &[String]) -> Result<Run> {
+        let run = output(self.prokura([])?.args(arguments))?;
+        self.nobody_survives().with_context(|| run.stderr.clone())?;
+        Ok(run)
+    }
+
     pub(crate) fn reference(&self) -> String {
         format!("{}@{}", self.layout.display(), self.digest)
     }
