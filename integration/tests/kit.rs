@@ -25,6 +25,9 @@ use prokura_plugin::KeySpec;
 use prokura_plugin::message::PluginConfig;
 use prokura_plugin::vector::{Transport, Vector};
 
+#[path = "kit/vault.rs"]
+mod vault;
+
 /// All verdicts so far, each with who was under test.
 type Told = Arc<Mutex<Vec<(String, Verdict)>>>;
 
@@ -56,6 +59,7 @@ fn main() -> Result<ExitCode> {
     let (host_vectors, host_told) = (Arc::clone(&vectors), Arc::clone(&told));
     trials.push(trial("host", move || settle(&host_told, "host", check_host(&host_vectors)?)));
     trials.extend(rogues(&world, &vectors));
+    trials.extend(vault::trials(&world, &vectors));
     let (by_hand, many) = (Arc::clone(&world), Arc::clone(&vectors));
     trials.push(trial("the_command_tells_by_its_exit_code", move || command(&by_hand)));
     trials.push(trial("there_are_enough_vectors", move || enough(&many)));

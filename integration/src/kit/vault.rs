@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use prokura_plugin::message::capability;
-use prokura_plugin::{ErrorCode, KeySpec};
+use prokura_plugin::{ErrorCode, KeyId, KeySpec};
 use prokura_proto::plugin::v1 as wire;
 use prokura_proto::plugin::v1::list_keys_response::Found;
 use prokura_proto::plugin::v1::sign_digests_response::Outcome as Signed;
@@ -127,6 +127,9 @@ fn list(serving: &Serving, subject: &Subject, _: KeySpec) -> Result<()> {
     let keys: Vec<wire::DescribeKeyResponse> = listed.collect();
     let ids: BTreeSet<&str> = keys.iter().map(|key| key.key_id.as_str()).collect();
     ensure!(ids.len() == keys.len(), "{} keys are listed under {} ids", keys.len(), ids.len());
+    for key in &keys {
+        KeyId::new(key.key_id.clone()).map_err(|error| anyhow!("a listed key: {}", error.message))?;
+    }
     let described = describe(serving, subject)?;
     let listed = keys.iter().any(|key| key.public_key == described.public_key);
     ensure!(listed, "the key of the test is not among the {} that are listed", keys.len());
