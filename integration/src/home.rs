@@ -1,7 +1,7 @@
 //! A user's home in a temporary directory: notation's directories, plugins installed, and the command line in it.
 
 use std::ffi::OsStr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -59,8 +59,7 @@ impl Home {
         let directory = self.plugins().join(name);
         std::fs::create_dir_all(&directory)?;
         let path = directory.join(format!("notation-{name}"));
-        std::fs::copy(program, &path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        crate::program::install(program, &path)?;
         Ok(path)
     }
 

@@ -1,6 +1,7 @@
 //! The executables under test and the programs that test them: where they are, how they are built and run.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
@@ -108,6 +109,28 @@ pub fn system(name: &str, install: &str) -> std::result::Result<PathBuf, Missing
         .ok_or_else(|| Missing::new(name, install))
 }
 
+/// Copies an executable to `place`, for everybody to start.
+///
+/// Another process writes it: a file this one has open for writing would for a moment be open in whatever another test
+/// starts just then, and could not be started itself (`ETXTBSY`).
+///
+/// # Errors
+/// If it cannot be copied.
+pub fn install(program: &Path, place: &Path) -> Result<()> {
+    run(Command::new("install").args(["--mode=0755", "--"]).args([program, place]))?;
+    Ok(())
+}
+
+/// As [`install`], a script.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn install_script(text: &str, place: &Path) -> Result<()> {
+    let mut draft = tempfile::NamedTempFile::new()?;
+    draft.write_all(text.as_bytes())?;
+    install(draft.path(), place)
+}
+
 /// What a program did.
 #[derive(Debug)]
 pub struct Run {
@@ -176,4 +199,33 @@ fn shown(command: &Command) -> String {
         .map(OsStr::to_string_lossy)
         .collect();
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_is_installed_starts_although_others_start_programs_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        Command::new("true").status().unwrap();
+                    }
+                });
+            }
+            let started = (0..100).try_for_each(|number| {
+                let place = directory.path().join(format!("program-{number}"));
+                install_script("#!/bin/sh\nexit 0\n", &place)?;
+                run(&mut Command::new(&place)).map(drop)
+            });
+            done.store(true, Ordering::Relaxed);
+            started.unwrap();
+        });
+    }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Arguments;
 use prokura_integration::backend::token::{PIN, Token};
 use prokura_integration::home::Home;
-use prokura_integration::program::{executable, output, system};
+use prokura_integration::program::{executable, install_script, output, system};
 use prokura_integration::suite::trial;
 use prokura_plugin::KeySpec;
 
@@ -181,15 +181,13 @@ fn nobody(desk: &Desk) -> Result<()> {
 }
 
 fn pinentry(desk: &Desk) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
     let program = desk.home.path().join("pinentry");
     // pinentry's part of the Assuan protocol; the real one draws a window.
     let speaks = format!(
         "#!/bin/sh\necho OK\nwhile read -r word rest; do\n\
          case $word in SETDESC) echo \"$rest\" >desc; echo OK;; GETPIN) echo 'D {PIN}'; echo OK;; *) echo OK;; esac\ndone\n"
     );
-    std::fs::write(&program, speaks.replace(">desc", &format!(">{}/desc", desk.home.path().display())))?;
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    install_script(&speaks.replace(">desc", &format!(">{}/desc", desk.home.path().display())), &program)?;
     let run = output(desk.without_terminal()?.env("PINENTRY", &program))?;
     ensure!(run.stdout.contains("code 0"), "{run:?}");
     let asked = std::fs::read_to_string(desk.home.path().join("desc"))?;

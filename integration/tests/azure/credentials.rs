@@ -7,6 +7,7 @@ use libtest_mimic::Trial;
 use prokura_integration::backend::azure::{CLIENT, Desk, FEDERATED, Kind, SECRET, TENANT, Variables};
 use prokura_integration::home::write_private;
 use prokura_integration::pki::{Authority, generate_key};
+use prokura_integration::program::install_script;
 use prokura_integration::suite::trial;
 use prokura_plugin::{CertificateChain, KeySpec};
 
@@ -113,8 +114,7 @@ fn azure_cli() -> Result<()> {
     std::fs::create_dir(&tools)?;
     let script = |body: &str| -> Result<()> {
         let az = tools.join("az");
-        std::fs::write(&az, format!("#!/bin/sh\n{body}\n"))?;
-        Ok(std::fs::set_permissions(&az, std::fs::Permissions::from_mode(0o755))?)
+        install_script(&format!("#!/bin/sh\n{body}\n"), &az)
     };
     let token = desk.vault.issue_token();
     let said =

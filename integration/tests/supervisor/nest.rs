@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use prokura_integration::key::{KeyFiles, id};
-use prokura_integration::program::executable;
+use prokura_integration::program::{executable, install};
 use prokura_integration::rogue::Break;
 use prokura_plugin::message::PluginConfig;
 use prokura_plugin::{Digest, HashAlgorithm, KeySpec};
@@ -27,12 +27,11 @@ impl Nest {
     }
 
     async fn start(&self, name: &str, program: &str, config: &PluginConfig, deadline: u64) -> Result<Plugin> {
-        use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+        use std::os::unix::fs::DirBuilderExt as _;
         let directory = self.path("plugins").join(name);
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&directory)?;
         let place = directory.join(format!("notation-{name}"));
-        std::fs::copy(executable(program)?, &place)?;
-        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755))?;
+        install(&executable(program)?, &place)?;
         let found = PluginDirectory::new(self.path("plugins"), None).find(&name.parse()?)?;
         let deadline = Duration::from_secs(deadline);
         Ok(Plugin::start(found, config, PluginOptions { deadline, ..PluginOptions::default() }).await?)
