@@ -25,7 +25,7 @@ Plugin config, all optional:
   certificate   where its certificate is: the ARN of an ACM or Private CA certificate or of a secret, s3://BUCKET/KEY,
                 or an absolute file name; by default in ca_certs
   credentials   the one source to use: environment, profile, sso, web-identity, container or imds
-  profile       profile in the shared AWS configuration
+  profile       profile in the shared AWS configuration; its credentials count then, unless credentials says otherwise
   grant_tokens  tokens of grants made minutes ago, separated by commas
   endpoint      address of KMS, such as a VPC endpoint
   fips, dual_stack, multi_region   true or false";

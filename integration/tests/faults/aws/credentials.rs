@@ -58,9 +58,15 @@ fn of_a_profile(stage: &'static Stage) -> Result<()> {
     let text = "[release]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = secret\n";
     let file = attempt.file("credentials", text)?.display().to_string();
     let attempt = attempt.env("AWS_SHARED_CREDENTIALS_FILE", &file).with("profile", "release");
+    // Whoever names a profile means its identity, whatever the environment holds.
+    let attempt = attempt.env("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT").env("AWS_SECRET_ACCESS_KEY", "secret");
     signs_as(stage, &key, &attempt, "AKIAPROFILE")?;
-    let words = ["no usable AWS credentials", "profile: "];
-    attempt.with("profile", "absent").refused("missing profile", 1, &words)
+    let words = ["no usable AWS credentials", "profile: ", "names absent, so no other source is asked"];
+    attempt.with("profile", "absent").refused(
+        "missing profile, and credentials in the environment",
+        1,
+        &words,
+    )
 }
 
 fn of_a_process(stage: &'static Stage) -> Result<()> {

@@ -49,6 +49,8 @@ fn every_name_signs(stage: &'static Stage) -> Result<()> {
     stage.attempt(&alias_arn, &key)?.with("region", "").signs()?;
     stage.attempt(&key.id, &key)?.with("region", "").env("AWS_REGION", REGION).signs()?;
     let attempt = stage.attempt(&key.id, &key)?.with("region", "").with("profile", "there");
+    // Its credentials would be taken too.
+    let attempt = attempt.with("credentials", "environment");
     let profile = attempt.file("config", &format!("[profile there]\nregion = {REGION}\n"))?;
     attempt.env("AWS_CONFIG_FILE", &profile.display().to_string()).signs()?;
     let multi_region = json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY", "MultiRegion": true});

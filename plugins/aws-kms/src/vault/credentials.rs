@@ -34,6 +34,8 @@ const IN_ORDER: [CredentialSource; 5] = [
 /// Sources tried one after the other, and which one answered.
 pub(crate) struct Chain {
     sources: Vec<(CredentialSource, SharedCredentialsProvider)>,
+    /// The profile because of which only one source is asked.
+    profile: Option<String>,
     chosen: Mutex<Option<CredentialSource>>,
 }
 
@@ -45,12 +47,15 @@ impl Chain {
             .with_use_fips(place.fips)
             .with_use_dual_stack(place.dual_stack)
             .with_behavior_version(Some(BehaviorVersion::v2026_01_12()));
+        // Whoever names a profile means its identity, as with --profile of the AWS CLI.
+        let profile = place.profile.clone().filter(|_| place.credentials == CredentialSource::Automatic);
         let asked = match place.credentials {
+            CredentialSource::Automatic if profile.is_some() => vec![CredentialSource::Profile],
             CredentialSource::Automatic => IN_ORDER.to_vec(),
             one => vec![one],
         };
         let sources = asked.into_iter().map(|source| (source, provider(source, place, &sdk))).collect();
-        Self { sources, chosen: Mutex::new(None) }
+        Self { sources, profile, chosen: Mutex::new(None) }
     }
 
     /// The source whose credentials are in use; none before the first call.
@@ -74,6 +79,9 @@ impl Chain {
                     }
                 }
             }
+        }
+        if let Some(profile) = &self.profile {
+            reasons.push(format!("plugin config \"profile\" names {profile}, so no other source is asked"));
         }
         Err(CredentialsError::not_loaded(NoCredentials(reasons.join("; "))))
     }
