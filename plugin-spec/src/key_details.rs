@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::certificate::CertificateChain;
+use crate::key::KeySpec;
 use crate::public_key::PublicKey;
 use crate::request::KeyId;
 
@@ -139,11 +140,45 @@ pub struct KeyDescription {
     /// Names exactly this key in later calls.
     pub key_id: KeyId,
     /// Its public half.
-    pub public_key: PublicKey,
+    pub public_key: PublicHalf,
     /// The certificates the vault holds for it; may be empty.
     pub certificates: CertificateChain,
     /// What else is known.
     pub details: KeyDetails,
+}
+
+/// The public half of a key that is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicHalf {
+    /// The key itself.
+    Known(PublicKey),
+    /// Of this spec; the vault hands it out only while the key can be used, and now it cannot: the details name its state
+    /// (SPEC LIST-5).
+    Withheld(KeySpec),
+}
+
+impl PublicHalf {
+    /// The key itself, unless it is withheld.
+    pub const fn known(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Known(key) => Some(key),
+            Self::Withheld(_) => None,
+        }
+    }
+
+    /// What kind of key.
+    pub const fn spec(&self) -> KeySpec {
+        match self {
+            Self::Known(key) => key.spec(),
+            Self::Withheld(spec) => *spec,
+        }
+    }
+}
+
+impl From<PublicKey> for PublicHalf {
+    fn from(key: PublicKey) -> Self {
+        Self::Known(key)
+    }
 }
 
 #[cfg(test)]

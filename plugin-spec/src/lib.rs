@@ -93,7 +93,7 @@ pub use certificate::CertificateChain;
 pub use error::{Error, ErrorCode, Scope, UnknownErrorCode};
 pub use key::{Digest, HashAlgorithm, KeySpec, SigningAlgorithm, UnknownName, WrongDigestLength};
 pub use key_details::{
-    CERTIFICATE_ADVICE, KeyDescription, KeyDetails, KeyState, PinPolicy, TouchPolicy, UnknownText,
+    CERTIFICATE_ADVICE, KeyDescription, KeyDetails, KeyState, PinPolicy, PublicHalf, TouchPolicy, UnknownText,
 };
 pub use operation::CA_CERTS;
 pub use person::{Interaction, Notice, Person, PinPrompt, Shown};

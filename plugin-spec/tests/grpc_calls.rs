@@ -13,7 +13,7 @@ use prokura_plugin::grpc::{PluginService, error_from_status};
 use prokura_plugin::message::{Metadata, capability};
 use prokura_plugin::{
     CertificateChain, CreateRequest, Deadline, Digest, Error, ErrorCode, KeyDescription, KeyDetails, KeyId,
-    KeyRequest, KeySpec, Listed, PinPolicy, PublicKey, RawSignature, Scope, Service, SigningKey,
+    KeyRequest, KeySpec, KeyState, Listed, PinPolicy, PublicHalf, PublicKey, RawSignature, Scope, Service, SigningKey,
     VaultRequest,
 };
 use prokura_proto::plugin::v1;
@@ -60,7 +60,7 @@ fn sign_request(digest: Vec<u8>) -> v1::SignDigestRequest {
 fn description(id: &str) -> KeyDescription {
     KeyDescription {
         key_id: KeyId::new(id).unwrap(),
-        public_key: KEY.public_key().clone(),
+        public_key: KEY.public_key().clone().into(),
         certificates: KEY.chain.clone(),
         details: KeyDetails::default().with("slot", "9c"),
     }
@@ -131,6 +131,33 @@ async fn keys_are_listed_as_they_are_found_and_a_bad_one_does_not_end_the_list()
     assert_eq!(told, [format!("a {chain}"), "ACCESS_DENIED".to_owned(), format!("c {chain}")]);
 }
 
+/// SPEC LIST-5: only a key that cannot be used comes without its public half.
+#[tokio::test]
+async fn a_key_whose_public_half_is_withheld_is_listed_with_its_state() {
+    let list = |_: &VaultRequest, found: &mut dyn FnMut(Listed) -> ControlFlow<()>| {
+        for state in [Some(KeyState::Disabled), Some(KeyState::PendingDeletion), Some(KeyState::Enabled), None] {
+            let mut key = description("a");
+            (key.public_key, key.details.state) = (PublicHalf::Withheld(KeySpec::Ec384), state);
+            let _ = found(Ok(key));
+        }
+        Ok(())
+    };
+    let mut client = client(Service::new(metadata(), open_key).list_keys(list));
+    let keys = client.list_keys(v1::ListKeysRequest::default()).await.unwrap().into_inner();
+    let told: Vec<String> = keys
+        .map(|answer| match answer.unwrap().found.unwrap() {
+            Found::Key(key) => {
+                assert!(key.public_key.is_empty() && key.certificate_chain.is_empty(), "{key:?}");
+                format!("{} {}", key.key_spec, key.details.unwrap().state)
+            }
+            Found::Error(error) => error.code,
+        })
+        .collect()
+        .await;
+    let expected = ["DISABLED", "PENDING_DELETION", "UNAVAILABLE", "UNAVAILABLE"];
+    assert_eq!(told, expected.map(|state| format!("EC-384 {state}")));
+}
+
 #[tokio::test]
 async fn a_list_that_nobody_reads_ends_and_one_that_fails_says_why() {
     static FOUND: AtomicUsize = AtomicUsize::new(0);
@@ -193,6 +220,13 @@ async fn a_key_that_is_made_is_of_the_spec_asked_for_and_nonsense_is_refused() {
     }
     let status = client.create_key(request("new", "EC-384")).await.unwrap_err();
     assert!(status.message().contains("made an EC-256 key where an EC-384 key was asked for"), "{status:?}");
+    let unusable = |_: &CreateRequest| {
+        let public_key = PublicHalf::Withheld(KeySpec::Ec256);
+        Ok(KeyDescription { public_key, ..description("new") })
+    };
+    let mut client = self::client(Service::new(metadata(), open_key).create_key(unusable));
+    let status = client.create_key(request("new", "EC-256")).await.unwrap_err();
+    assert!(status.message().contains("made a key that cannot be used"), "{status:?}");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tonic::Status;
 use super::status::{error_to_wire, status_from_error};
 use super::wire::{description_to_wire, installable};
 use crate::error::{Error, ErrorCode};
+use crate::key_details::PublicHalf;
 use crate::limits::LISTED_KEYS_MAX;
 use crate::message::capability;
 use crate::request::{CreateRequest, Deadline, KeyRequest, VaultRequest};
@@ -60,11 +61,15 @@ impl VaultCalls {
             self.create_key.as_ref().ok_or_else(|| not_served("CreateKey", capability::KEY_CREATE_1))?;
         request.vault().deadline().check()?;
         let key = create_key.create_key(request)?;
-        let found = key.public_key.spec();
-        if found != request.spec() {
-            let asked = request.spec();
+        let asked = request.spec();
+        let made = match &key.public_key {
+            PublicHalf::Known(public_key) if public_key.spec() == asked => None,
+            PublicHalf::Known(public_key) => Some(format!("an {} key", public_key.spec())),
+            PublicHalf::Withheld(_) => Some("a key that cannot be used".to_owned()),
+        };
+        if let Some(made) = made {
             return Err(Error::internal(format!(
-                "the plugin made an {found} key where an {asked} key was asked for; report this to its author"
+                "the plugin made {made} where an {asked} key was asked for; report this to its author"
             )));
         }
         Ok(v1::CreateKeyResponse { key: Some(description_to_wire(key)) })

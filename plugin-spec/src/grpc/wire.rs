@@ -4,7 +4,8 @@ use prokura_proto::plugin::v1;
 
 use crate::certificate::CertificateChain;
 use crate::error::Error;
-use crate::key_details::{KeyDescription, KeyDetails};
+use crate::key::KeySpec;
+use crate::key_details::{KeyDescription, KeyDetails, KeyState, PublicHalf};
 use crate::limits::{CERTIFICATES_MAX, KEY_ATTRIBUTES_MAX, KEY_DETAIL_BYTES_MAX};
 use crate::public_key::PublicKey;
 use crate::request::KeyId;
@@ -72,6 +73,10 @@ pub fn details_from_wire(wire: Option<v1::KeyDetails>) -> Result<KeyDetails, Str
 /// A key that was listed or made, its certificates put in order.
 pub(crate) fn description_to_wire(key: KeyDescription) -> v1::DescribeKeyResponse {
     let KeyDescription { key_id, public_key, certificates, mut details } = key;
+    let public_key = match public_key {
+        PublicHalf::Known(key) => key,
+        PublicHalf::Withheld(spec) => return withheld(&key_id, spec, details),
+    };
     let is_empty = certificates.certificates().is_empty();
     let chain = match certificates.complete(&public_key, Vec::new()) {
         Ok(completed) => completed.chain,
@@ -88,6 +93,19 @@ pub(crate) fn description_to_wire(key: KeyDescription) -> v1::DescribeKeyRespons
         public_key: public_key.spki_der().to_vec(),
         certificate_chain: chain.certificates().to_vec(),
         details: details_to_wire(details),
+    }
+}
+
+fn withheld(key_id: &KeyId, spec: KeySpec, mut details: KeyDetails) -> v1::DescribeKeyResponse {
+    // Only a key that cannot be used may come without its public half.
+    if details.state.is_none_or(|state| state == KeyState::Enabled) {
+        details.state = Some(KeyState::Unavailable);
+    }
+    v1::DescribeKeyResponse {
+        key_id: key_id.to_string(),
+        key_spec: spec.to_string(),
+        details: details_to_wire(details),
+        ..Default::default()
     }
 }
 
@@ -112,7 +130,7 @@ pub(crate) fn installable(certificates: Vec<Vec<u8>>, key: &PublicKey) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key_details::{KeyState, PinPolicy};
+    use crate::key_details::PinPolicy;
 
     #[test]
     fn details_survive_the_wire() {

@@ -102,7 +102,7 @@ impl TransitKey {
         let certificates = self.gathered(&self.found.certificates, deadline)?;
         Ok(KeyDescription {
             key_id: KeyId::new(self.id.to_string())?,
-            public_key: self.found.public_key,
+            public_key: self.found.public_key.into(),
             certificates,
             details,
         })

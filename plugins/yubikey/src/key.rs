@@ -295,5 +295,5 @@ fn description(device: &Device, slot: Slot, content: Content) -> Result<KeyDescr
     let certificates = content.chain(device, slot).unwrap_or_default();
     let details = content.details(device, slot);
     let key_id = KeyId::new(KeyName::uri(device.serial(), slot))?;
-    Ok(KeyDescription { key_id, public_key: content.public, certificates, details })
+    Ok(KeyDescription { key_id, public_key: content.public.into(), certificates, details })
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use prokura_integration::suite;
-use prokura_plugin::{KeyId, KeySpec};
+use prokura_plugin::{KeyId, KeySpec, KeyState};
 use prokura_signer::{Plugin, VaultKey};
 use serde_json::json;
 
@@ -55,8 +55,12 @@ fn page_by_page(stage: &Stage) -> Result<()> {
     let disabled = stage.kms.create(KeySpec::Ec256, Some("switched-off"))?;
     stage.kms.api().kms("DisableKey", &json!({"KeyId": disabled.id}))?;
     let any = stage.kms.kms_key(KeySpec::Ec256)?;
+    let dying = stage.kms.create(KeySpec::Rsa2048, Some("dying"))?;
+    let body = json!({"KeyId": dying.id, "PendingWindowInDays": 7});
+    stage.kms.api().kms("ScheduleKeyDeletion", &body)?;
     let (keys, said) = listed(&stage.attempt("alias/none", any)?)?;
-    ensure!(keys.len() == KeySpec::ALL.len(), "{} keys: {keys:?}", keys.len());
+    ensure!(said.is_empty(), "{said:?}");
+    ensure!(keys.len() == KeySpec::ALL.len() + 2, "{} keys: {keys:?}", keys.len());
     for spec in KeySpec::ALL {
         let arn = &stage.kms.kms_key(spec)?.arn;
         let found = keys.iter().find(|k| k.reference.key_id().as_str() == arn).context("a key is missing")?;
@@ -64,12 +68,19 @@ fn page_by_page(stage: &Stage) -> Result<()> {
         let alias = format!("alias/{}", prokura_integration::key::id(spec));
         ensure!(found.description.details.label.as_deref() == Some(&alias), "{found:?}");
     }
-    let [disabled_said] = said.as_slice() else { anyhow::bail!("{said:?}") };
-    ensure!(
-        disabled_said.contains("alias/switched-off") && disabled_said.contains("is Disabled"),
-        "{disabled_said}"
-    );
-    tell("disabled key in a listing", disabled_said)
+    for (out_of_use, alias, state) in [
+        (&disabled, "alias/switched-off", KeyState::Disabled),
+        (&dying, "alias/dying", KeyState::PendingDeletion),
+    ] {
+        let found = keys.iter().find(|k| k.reference.key_id().as_str() == out_of_use.arn);
+        let details = &found.with_context(|| format!("no {alias}"))?.description.details;
+        ensure!((details.label.as_deref(), details.state) == (Some(alias), Some(state)), "{details:?}");
+    }
+    let attempt = stage.attempt("alias/none", any)?;
+    let shown = attempt.discovers()?;
+    let row = shown.lines().find(|line| line.contains(&disabled.arn)).context("no row")?;
+    ensure!(row.contains("EC-256") && row.contains("DISABLED"), "{row}");
+    tell("disabled key in a listing", row)
 }
 
 fn keys_are_made(stage: &'static Stage) -> Result<()> {

@@ -150,6 +150,17 @@ impl Attempt<'_> {
         tell(broken, &told)
     }
 
+    /// The table of `prokura key discover`, which must end well.
+    pub(crate) fn discovers(&self) -> Result<String> {
+        let mut command = self.stage.home.command(&executable("prokura")?);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.args(["key", "discover", "--plugin", "aws-kms"]);
+        for (name, value) in &self.config {
+            command.args(["--plugin-config", &format!("{name}={value}")]);
+        }
+        output(&mut command)?.ok()
+    }
+
     /// Starts the plugin itself, as contract 1.0 has it, to sign; returns its answer.
     pub(crate) fn alone(&self) -> Result<String> {
         let request = serde_json::json!({

@@ -13,7 +13,7 @@ use aws_sdk_kms::operation::list_keys::ListKeysError;
 use aws_sdk_kms::types::{KeyMetadata, KeySpec as KmsKeySpec, KeyState as KmsKeyState, KeyUsageType};
 use prokura_plugin::{
     CertificateChain, CreateRequest, Deadline, Error, KeyDescription, KeyDetails, KeyId, KeySpec, KeyState,
-    Listed, Scope, VaultRequest,
+    Listed, PublicHalf, VaultRequest,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -159,33 +159,46 @@ async fn describe(
         return Ok(None);
     };
     let can_sign = metadata.key_usage == Some(KeyUsageType::SignVerify);
-    let is_of_spec = SPECS.iter().any(|(kms, _)| metadata.key_spec.as_ref() == Some(kms));
-    if !can_sign || !is_of_spec {
-        return Ok(None);
-    }
+    let spec = SPECS.iter().find(|(kms, _)| metadata.key_spec.as_ref() == Some(kms)).map(|(_, ours)| *ours);
+    let Some(spec) = spec.filter(|_| can_sign) else { return Ok(None) };
     let names = aliases.get(&metadata.key_id).cloned().unwrap_or_default();
-    if metadata.key_state != Some(KmsKeyState::Enabled) {
-        return Err(out_of_use(arn, &names, &metadata));
+    // Of keys that are out of use KMS hands out no public half.
+    let (arn, public_key) = match state(&metadata) {
+        KeyState::Enabled => {
+            let Found { arn, public_key } = Found::ask(session, arn, &[], deadline).await?;
+            (arn, public_key.into())
+        }
+        _ => (arn.to_owned(), PublicHalf::Withheld(spec)),
+    };
+    description(session, arn, public_key, &names, &metadata).map(Some)
+}
+
+/// The states of KMS that end by themselves, such as `Creating` and `Updating`, are passing ones.
+fn state(metadata: &KeyMetadata) -> KeyState {
+    match &metadata.key_state {
+        Some(KmsKeyState::Enabled) => KeyState::Enabled,
+        Some(KmsKeyState::Disabled) => KeyState::Disabled,
+        Some(KmsKeyState::PendingDeletion | KmsKeyState::PendingReplicaDeletion) => KeyState::PendingDeletion,
+        _ => KeyState::Unavailable,
     }
-    let key = Found::ask(session, arn, &[], deadline).await?;
-    description(session, key, &names, &metadata).map(Some)
 }
 
 fn description(
     session: &Session,
-    key: Found,
+    arn: String,
+    public_key: PublicHalf,
     names: &[String],
     metadata: &KeyMetadata,
 ) -> Result<KeyDescription, Error> {
     let details = KeyDetails {
-        version: Some(key.arn.clone()),
-        state: Some(KeyState::Enabled),
+        version: Some(arn.clone()),
+        state: Some(state(metadata)),
         exportable: Some(false),
         label: names.first().cloned(),
         ..KeyDetails::default()
     };
     let source = session.credential_source().map_or("none yet", CredentialSource::as_str);
-    let details = details.with("arn", &key.arn).with("region", session.region());
+    let details = details.with("arn", &arn).with("region", session.region());
     let mut details = details.with("credentials", source);
     if !names.is_empty() {
         details = details.with("aliases", names.join(" "));
@@ -197,18 +210,11 @@ fn description(
         details = details.with("multiRegion", "true");
     }
     Ok(KeyDescription {
-        key_id: KeyId::new(key.arn)?,
-        public_key: key.public_key,
+        key_id: KeyId::new(arn)?,
+        public_key,
         certificates: CertificateChain::default(),
         details,
     })
-}
-
-/// KMS hands out no public key of these, so they cannot be listed, only mentioned.
-fn out_of_use(arn: &str, names: &[String], metadata: &KeyMetadata) -> Error {
-    let state = metadata.key_state.as_ref().map_or("unknown", KmsKeyState::as_str);
-    let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
-    Error::validation(format!("key {arn}{names} can sign but is {state}")).with_scope(Scope::Key)
 }
 
 /// Makes a key with an alias and waits until it can be used.
@@ -224,12 +230,14 @@ pub(crate) fn create(vault: &Vault, request: &CreateRequest) -> Result<KeyDescri
     let deadline = request.vault().deadline();
     vault.runtime()?.block_on(async {
         refuse_taken(&session, &alias, deadline).await?;
-        let metadata = make(&session, request.spec(), multi_region, &alias, deadline).await?;
+        let mut metadata = make(&session, request.spec(), multi_region, &alias, deadline).await?;
         let arn = metadata.arn.clone().unwrap_or_else(|| metadata.key_id.clone());
         let unfinished = |e: Error| Error { message: format!("key {arn} was made, but: {}", e.message), ..e };
         name(&session, &alias, &arn, deadline).await.map_err(unfinished)?;
-        let key = once_known(&session, &arn, deadline).await.map_err(unfinished)?;
-        description(&session, key, &[alias], &metadata)
+        let Found { arn, public_key } = once_known(&session, &arn, deadline).await.map_err(unfinished)?;
+        // What CreateKey answered may be older than the key.
+        metadata.key_state = Some(KmsKeyState::Enabled);
+        description(&session, arn, public_key.into(), &[alias], &metadata)
     })
 }
 

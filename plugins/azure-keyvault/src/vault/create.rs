@@ -39,7 +39,7 @@ pub(crate) fn create_key(vault: &Vault, request: &CreateRequest) -> Result<KeyDe
     let described = describe_key(&connection, &name, &key, vault.surroundings().now().as_secs())?;
     Ok(KeyDescription {
         key_id: KeyId::new(name.to_string())?,
-        public_key: described.public_key,
+        public_key: described.public_key.into(),
         certificates: CertificateChain::default(),
         details: described.details,
     })

@@ -105,7 +105,7 @@ fn describe(
         let key_id = KeyId::new(name.to_string())?;
         Ok(KeyDescription {
             key_id,
-            public_key: described.public_key,
+            public_key: described.public_key.into(),
             certificates,
             details: described.details,
         })

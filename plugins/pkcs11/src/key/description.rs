@@ -87,7 +87,7 @@ pub fn describe(
             "a private key has neither label nor id, so that no key id can name it; its owner must give it one",
         ))
     })?;
-    Ok(KeyDescription { key_id, public_key, certificates, details })
+    Ok(KeyDescription { key_id, public_key: public_key.into(), certificates, details })
 }
 
 fn pin_policy(inside: &Inside<'_>, private: &PrivateKey) -> PinPolicy {
