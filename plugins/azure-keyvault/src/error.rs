@@ -333,6 +333,13 @@ mod tests {
     }
 
     #[test]
+    fn a_host_does_not_spend_on_asking_again_what_is_left_for_the_answer() {
+        let late = error(Operation::Sign, "v", Refusal::late(Duration::from_secs(4)));
+        assert_eq!((late.code, late.may_retry()), (ErrorCode::Timeout, true));
+        assert!(late.retry_after.is_some_and(|rest| rest > crate::limits::ANSWER_MARGIN), "{late:?}");
+    }
+
+    #[test]
     fn what_entra_says_is_passed_on_with_what_to_do() {
         let body =
             r#"{"error":"invalid_client","error_description":"AADSTS7000222: expired.\r\nTrace ID: x"}"#;

@@ -16,8 +16,12 @@ pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(60);
 pub(crate) const ATTEMPTS_AFTER_FAILURE: u32 = 4;
 /// Most attempts at a request that was throttled. The deadline usually ends them sooner.
 pub(crate) const ATTEMPTS_WHEN_THROTTLED: u32 = 16;
-/// What is kept of a deadline for the answer's way back, so that the host hears why instead of nothing.
-pub(crate) const ANSWER_MARGIN: Duration = Duration::from_millis(250);
+/// What is kept of a deadline for the answer's way back, so that a host that is busy hears why instead of nothing; but at
+/// most a quarter of what is left.
+pub(crate) const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+/// How long a host is asked to rest after a call that ran out of time: longer than what was left for the answer, or it
+/// would spend that on a call that can only fail.
+pub(crate) const REST: Duration = Duration::from_secs(2);
 /// The first pause where the vault names none; doubled each time, and cut at random to half of it.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause where the vault names none. Quotas are counted over 10 seconds.

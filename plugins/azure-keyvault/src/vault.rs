@@ -205,7 +205,7 @@ impl Connection {
         deadline.check()?;
         let Some(runtime) = &self.runtime.0 else { return Err(Error::internal("the connection is closed")) };
         let started = Instant::now();
-        let left = deadline.remaining().map(|left| left.saturating_sub(ANSWER_MARGIN.min(left / 2)));
+        let left = deadline.remaining().map(|left| left.saturating_sub(ANSWER_MARGIN.min(left / 4)));
         let allowed = left.unwrap_or(CALL_TIME_MAX);
         let outcome = runtime.block_on(async {
             let mut attempts = 0;

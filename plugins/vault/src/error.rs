@@ -6,7 +6,7 @@ use std::time::Duration;
 use prokura_plugin::{Error, ErrorCode, Scope};
 
 use crate::config::ConnectionConfig;
-use crate::limits::SHOWN_CHARS_MAX;
+use crate::limits::{REST, SHOWN_CHARS_MAX};
 use crate::vault::client::{Call, Failure, Reply, Verb};
 use crate::vault::session::Token;
 
@@ -281,7 +281,8 @@ pub(crate) fn too_late(mut error: Error) -> Error {
     if error.code != ErrorCode::Throttled {
         error.code = ErrorCode::Timeout;
     }
-    error
+    let rest = error.retry_after.map_or(REST, |asked| asked.max(REST));
+    error.retry_after(rest)
 }
 
 /// A call that was not even made: others held the login.
@@ -292,6 +293,7 @@ pub(crate) fn waited(call: &Call, time: Duration) -> Error {
         time.as_secs_f64()
     ))
     .with_scope(Scope::Vault)
+    .retry_after(REST)
 }
 
 /// The vault's own words, quoted, cut, on one line.

@@ -13,6 +13,9 @@ pub(crate) const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long before its deadline a call gives up at the earliest, so that the host hears why.
 pub(crate) const ANSWER_TIME: Duration = Duration::from_millis(500);
+/// How long a host is asked to rest after a call that ran out of time: longer than what was left for the answer, or it
+/// would spend that on a call that can only fail.
+pub(crate) const REST: Duration = Duration::from_secs(1);
 /// Most attempts of one call. Signing a digest twice does no harm, but a vault in trouble needs quiet.
 pub(crate) const ATTEMPTS_MAX: u32 = 5;
 /// First pause between attempts; it doubles each time, and a random part of up to half is taken off.

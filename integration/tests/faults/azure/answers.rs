@@ -54,7 +54,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             &["the answer is none of Key Vault's", "not a proxy"],
         ),
         heals("stall_once", "keys/sign", Fault::Stall, 1, 9.0),
-        fails("stall_always", "keys/sign", Fault::Stall, "5s", &["TIMEOUT"]),
+        fails("stall_always", "keys/sign", Fault::Stall, "5s", &["TIMEOUT", "no answer within 4."]),
         fails(
             "signature_by_another_version",
             "keys/sign",

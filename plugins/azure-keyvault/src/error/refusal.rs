@@ -8,7 +8,7 @@ use azure_core::http::headers::{HeaderName, Headers};
 use serde_json::Value;
 
 use super::REQUEST_ID;
-use crate::limits::SHOWN_CHARS_MAX;
+use crate::limits::{REST, SHOWN_CHARS_MAX};
 
 /// Who did not do what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,8 @@ impl Refusal {
 
     /// Nobody answered before the deadline.
     pub(crate) fn late(waited: Duration) -> Self {
-        Self::plain(By::Clock, format!("no answer within {:.1} s", waited.as_secs_f32()))
+        let late = Self::plain(By::Clock, format!("no answer within {:.1} s", waited.as_secs_f32()));
+        Self { retry_after: Some(REST), ..late }
     }
 
     fn plain(by: By, message: String) -> Self {
