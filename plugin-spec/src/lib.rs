@@ -68,6 +68,7 @@
 //! stays small. `pin` adds the sources a PIN may come from. `vectors` adds the reader of the test vectors, for runners.
 
 pub mod certificate;
+mod config_names;
 mod error;
 #[cfg(feature = "grpc")]
 pub mod grpc;

@@ -48,7 +48,12 @@ pub const KEY_DETAIL_BYTES_MAX: usize = 4096;
 /// Most open requests of one stream of signatures; the plugin stops reading until one is answered.
 pub const STREAM_REQUESTS_OPEN_MAX: usize = 256;
 
-// The limits of PINs are no part of the protocol's table.
+// The limits below are no part of the protocol's table.
+
+/// By how many letters a name in a plugin config may differ from the known one it is taken for a typo of.
+pub(crate) const CONFIG_NAME_DISTANCE_MAX: usize = 2;
+/// How much of an unknown name is shown, in characters, and the longest that is compared with the known ones.
+pub(crate) const CONFIG_NAME_SHOWN_CHARS_MAX: usize = 64;
 
 /// Longest PIN, in bytes. Tokens allow at most 255.
 pub(crate) const PIN_BYTES_MAX: usize = 255;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::config_names::ConfigNames;
 use crate::error::Error;
 use crate::key::KeySpec;
 use crate::limits::{
@@ -152,6 +153,7 @@ pub struct VaultRequest {
     plugin_config: PluginConfig,
     deadline: Deadline,
     person: Person,
+    names: Option<ConfigNames>,
 }
 
 impl VaultRequest {
@@ -172,13 +174,20 @@ impl VaultRequest {
                 "pluginConfig has a name or value above {PLUGIN_CONFIG_VALUE_BYTES_MAX} bytes"
             )));
         }
-        Ok(Self { plugin_config, deadline, person: Person::NOBODY })
+        Ok(Self { plugin_config, deadline, person: Person::NOBODY, names: None })
     }
 
     /// Says who can be asked.
     #[must_use]
     pub fn with_person(mut self, person: Person) -> Self {
         self.person = person;
+        self
+    }
+
+    /// Says what the plugin declared to read.
+    #[must_use]
+    pub(crate) const fn declared(mut self, names: ConfigNames) -> Self {
+        self.names = Some(names);
         self
     }
 
@@ -196,6 +205,10 @@ impl VaultRequest {
 
     /// The value of a plugin config entry; an empty value counts as none.
     pub fn config_optional(&self, name: &str) -> Option<&str> {
+        debug_assert!(
+            self.names.is_none_or(|names| names.declare(name)),
+            "{name} is not declared by config_names"
+        );
         self.plugin_config.0.get(name).map(String::as_str).filter(|v| !v.is_empty())
     }
 

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
+use crate::config_names::ConfigNames;
 use crate::error::Error;
 use crate::limits::REQUEST_BYTES_MAX;
 #[cfg(feature = "grpc")]
@@ -29,6 +30,7 @@ pub fn serve(metadata: Metadata, open_key: impl OpenKey) -> ExitCode {
 pub struct Service {
     pub(crate) metadata: Metadata,
     pub(crate) open_key: Box<dyn OpenKey>,
+    pub(crate) config_names: Option<ConfigNames>,
     #[cfg(feature = "grpc")]
     pub(crate) vault_calls: crate::grpc::VaultCalls,
     usage: String,
@@ -40,6 +42,7 @@ impl Service {
         Self {
             metadata,
             open_key: Box::new(open_key),
+            config_names: None,
             #[cfg(feature = "grpc")]
             vault_calls: crate::grpc::VaultCalls::default(),
             usage: String::new(),
@@ -50,6 +53,16 @@ impl Service {
     #[must_use]
     pub fn usage(mut self, text: &str) -> Self {
         text.clone_into(&mut self.usage);
+        self
+    }
+
+    /// Declares the names this plugin reads in a plugin config, besides [`crate::CA_CERTS`]. A request with another name is
+    /// refused with `VALIDATION_ERROR` and the name that may be meant, before the vendor is called: a typo in where a PIN
+    /// or a version is named must not pass. `refused` are names the plugin knows only to refuse them in its own words,
+    /// such as those of secrets; they are never suggested.
+    #[must_use]
+    pub fn config_names(mut self, known: &'static [&'static str], refused: &'static [&'static str]) -> Self {
+        self.config_names = Some(ConfigNames::new(known, refused));
         self
     }
 
@@ -91,7 +104,7 @@ impl Service {
         {
             return crate::grpc::serve(path.as_ref(), self);
         }
-        let Self { metadata, open_key, usage, .. } = self;
+        let Self { metadata, open_key, usage, .. } = self.checked();
         match arguments.iter().map(|a| a.to_str().unwrap_or("\u{fffd}")).collect::<Vec<_>>().as_slice() {
             ["version"] => written(&mut std::io::stdout(), version(&metadata).as_bytes()),
             ["--help" | "-h" | "help"] => {

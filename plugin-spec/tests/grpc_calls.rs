@@ -13,8 +13,8 @@ use prokura_plugin::grpc::{PluginService, error_from_status};
 use prokura_plugin::message::{Metadata, capability};
 use prokura_plugin::{
     CertificateChain, CreateRequest, Deadline, Digest, Error, ErrorCode, KeyDescription, KeyDetails, KeyId,
-    KeyRequest, KeySpec, KeyState, Listed, PinPolicy, PublicHalf, PublicKey, RawSignature, Scope, Service, SigningKey,
-    VaultRequest,
+    KeyRequest, KeySpec, KeyState, Listed, PinPolicy, PublicHalf, PublicKey, RawSignature, Scope, Service,
+    SigningKey, VaultRequest,
 };
 use prokura_proto::plugin::v1;
 use prokura_proto::plugin::v1::list_keys_response::Found;
@@ -135,7 +135,9 @@ async fn keys_are_listed_as_they_are_found_and_a_bad_one_does_not_end_the_list()
 #[tokio::test]
 async fn a_key_whose_public_half_is_withheld_is_listed_with_its_state() {
     let list = |_: &VaultRequest, found: &mut dyn FnMut(Listed) -> ControlFlow<()>| {
-        for state in [Some(KeyState::Disabled), Some(KeyState::PendingDeletion), Some(KeyState::Enabled), None] {
+        for state in
+            [Some(KeyState::Disabled), Some(KeyState::PendingDeletion), Some(KeyState::Enabled), None]
+        {
             let mut key = description("a");
             (key.public_key, key.details.state) = (PublicHalf::Withheld(KeySpec::Ec384), state);
             let _ = found(Ok(key));

@@ -19,6 +19,7 @@ const SUBJECT: &str = "CN=release,O=ACME Rockets,ST=WA,C=US";
 pub(crate) fn trials(scene: &Arc<Scene>, tally: &Arc<Tally>) -> Vec<Trial> {
     let mut trials = Vec::new();
     let abilities = scene.backend.abilities;
+    trials.push(tally.trial(scene, "config", "a_name_that_nobody_knows_is_refused", unknown_name));
     if abilities.list {
         trials.push(tally.trial(scene, "discover", "every_key_is_discovered", discover));
     }
@@ -37,6 +38,38 @@ pub(crate) fn trials(scene: &Arc<Scene>, tally: &Arc<Tally>) -> Vec<Trial> {
         }));
     }
     trials
+}
+
+/// A typo in plugin config is refused by name, whatever is asked; the name that is meant is said.
+fn unknown_name(scene: &Scene) -> Result<()> {
+    let at = &scene.started()?;
+    let key = at.key(*scene.backend.specs.first().context("a spec")?);
+    let typo = |config: &[(String, String)]| {
+        let more = ("ca_cert".to_owned(), "not-shown".to_owned());
+        TestKey { id: key.id.clone(), config: config.iter().cloned().chain([more]).collect() }
+    };
+    let (of_key, of_vault) = (typo(&key.config), typo(&at.vault.vault_config()));
+    let mut calls = vec![(["cert", "request"], at.key_arguments(&of_key))];
+    if let Some((_, subject)) = calls.first_mut() {
+        subject.extend(["--subject".to_owned(), SUBJECT.to_owned()]);
+    }
+    if scene.backend.abilities.list {
+        calls.push((["key", "discover"], at.vault_arguments(&of_vault.config)));
+    }
+    if scene.backend.abilities.create {
+        let mut arguments = at.vault_arguments(&of_vault.config);
+        arguments.extend(["--key-spec", "RSA-2048", "typo"].map(str::to_owned));
+        calls.push((["key", "create"], arguments));
+    }
+    for (verb, arguments) in calls {
+        let words = verb.map(str::to_owned).into_iter().chain(arguments);
+        let said = at.home.prokura(words)?.refused(1)?;
+        for part in ["VALIDATION_ERROR", "ca_cert\\\" is not known", "ca_certs may be meant"] {
+            ensure!(said.contains(part), "{verb:?}: {part:?} is missing in: {said}");
+        }
+        ensure!(!said.contains("not-shown"), "{verb:?}: {said}");
+    }
+    Ok(())
 }
 
 /// Every key of the test set is listed with its spec, and what is listed names a key that can be described.

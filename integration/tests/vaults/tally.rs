@@ -12,12 +12,13 @@ use prokura_integration::suite::trial;
 use crate::scene::Scene;
 
 /// The columns, in order.
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "grpc·layout",
     "grpc·registry",
     "stdio·layout",
     "stdio·registry",
     "blob",
+    "config",
     "discover",
     "create",
     "request",

@@ -53,7 +53,7 @@ impl PluginService {
 
     /// The gRPC service of all that `service` does.
     pub fn of(service: Service) -> Self {
-        let Service { metadata, open_key, vault_calls, .. } = service;
+        let Service { metadata, open_key, vault_calls, .. } = service.checked();
         let questions = Arc::new(Questions::default());
         Self(Arc::new(Inner {
             metadata,

@@ -12,6 +12,8 @@ use tonic::Status;
 
 use super::status::{error_to_wire, status_from_error};
 use super::wire::{description_to_wire, installable};
+use crate::certificate::CertificateChain;
+use crate::config_names::ConfigNames;
 use crate::error::{Error, ErrorCode};
 use crate::key_details::PublicHalf;
 use crate::limits::LISTED_KEYS_MAX;
@@ -53,6 +55,29 @@ impl VaultCalls {
         let (sender, answers) = mpsc::channel(LISTED_AHEAD);
         tokio::spawn(until(deadline, listed, sender));
         Ok(answers)
+    }
+
+    /// The same calls, of plugin configs alone that hold nothing but `names`.
+    pub(crate) fn checked(self, names: ConfigNames) -> Self {
+        let Self { list_keys, create_key, install_certificate } = self;
+        let list_keys = list_keys.map(|list| -> Arc<dyn ListKeys> {
+            Arc::new(move |request: &VaultRequest, found: &mut dyn FnMut(Listed) -> ControlFlow<()>| {
+                list.list_keys(&names.checked(request)?, found)
+            })
+        });
+        let create_key = create_key.map(|create| -> Arc<dyn CreateKey> {
+            Arc::new(move |request: &CreateRequest| {
+                let vault = names.checked(request.vault())?;
+                create.create_key(&CreateRequest::new(request.name().clone(), request.spec(), vault))
+            })
+        });
+        let install_certificate = install_certificate.map(|install| -> Arc<dyn InstallCertificate> {
+            Arc::new(move |request: &KeyRequest, chain: &CertificateChain| {
+                let vault = names.checked(request.vault())?;
+                install.install_certificate(&KeyRequest::of_vault(request.key_id().clone(), vault), chain)
+            })
+        });
+        Self { list_keys, create_key, install_certificate }
     }
 
     /// Makes a key. Blocks.

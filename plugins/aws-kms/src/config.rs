@@ -8,6 +8,19 @@ use crate::certificate::Source;
 use crate::config::key_name::KeyName;
 use crate::limits::GRANT_TOKENS_MAX;
 
+/// What the plugin config may hold.
+pub(crate) const NAMES: &[&str] = &[
+    "region",
+    "certificate",
+    "credentials",
+    "profile",
+    "grant_tokens",
+    "endpoint",
+    "fips",
+    "dual_stack",
+    "multi_region",
+];
+
 /// All that a request for a key says.
 #[derive(Debug)]
 pub(crate) struct KeyConfig {

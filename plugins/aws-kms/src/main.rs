@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     let [open, list, create] = [(); 3].map(|()| Arc::clone(&vault));
     Service::new(metadata, move |request: &KeyRequest| key::open(&open, request))
         .usage(USAGE)
+        .config_names(config::NAMES, &[])
         .list_keys(move |request: &VaultRequest, found: &mut dyn FnMut(Listed) -> ControlFlow<()>| {
             keys::list(&list, request, found)
         })

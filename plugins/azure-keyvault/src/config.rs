@@ -11,6 +11,28 @@ use cloud::Cloud;
 use key_name::{KeyName, VaultHost};
 use source::Source;
 
+/// What the plugin config may hold, besides `ca_certs` those of notation-azure-kv among it.
+pub(crate) const NAMES: &[&str] = &[
+    "credential_type",
+    "tenant_id",
+    "client_id",
+    "client_certificate",
+    "client_secret_file",
+    "federated_token_file",
+    "object_id",
+    "resource_id",
+    "subscription",
+    "self_signed",
+    "chain_from",
+    "vault",
+    "cloud",
+    "authority_host",
+    "protection",
+    "verify_challenge_resource",
+];
+/// What would hold a secret.
+pub(crate) const NAMES_OF_SECRETS: &[&str] = &["client_secret"];
+
 /// Where the certificates of a key come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChainFrom {

@@ -80,6 +80,7 @@ fn main() -> ExitCode {
     );
     Service::new(metadata, vault)
         .usage(USAGE)
+        .config_names(config::NAMES, config::NAMES_OF_SECRETS)
         .list_keys(move |request: &_, found: &mut dyn FnMut(_) -> _| {
             vault::list::list_keys(&lister, request, found)
         })

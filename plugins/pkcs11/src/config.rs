@@ -30,3 +30,20 @@ pub const CALL_TIMEOUT: &str = "call-timeout";
 pub const KEEP_ALIVE: &str = "keep-alive";
 /// Plugin config: most sessions with one token.
 pub const MAX_SESSIONS: &str = "max-sessions";
+
+/// All of them.
+pub const NAMES: &[&str] = &[
+    MODULE_PATH,
+    MODULE_NAME,
+    MODULES_DIR,
+    INIT_ARGS,
+    TOKEN,
+    SERIAL,
+    SLOT_ID,
+    PIN_SOURCE,
+    CALL_TIMEOUT,
+    KEEP_ALIVE,
+    MAX_SESSIONS,
+];
+/// Those that should be another one.
+pub const NAMES_OF_SECRETS: &[&str] = &[PIN];

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use notation_pkcs11::Vault;
 use notation_pkcs11::config::pin::DEFAULTS;
 use notation_pkcs11::vault::watch::Loss;
+use notation_pkcs11::{Vault, config};
 use prokura_plugin::message::ErrorResponse;
 use prokura_plugin::pin::Surroundings;
 use prokura_plugin::{
@@ -69,6 +69,7 @@ fn service(service: Service, vault: &Arc<Vault>) -> Service {
     let [lister, maker, installer] = [vault, vault, vault].map(Arc::clone);
     service
         .usage(USAGE)
+        .config_names(config::NAMES, config::NAMES_OF_SECRETS)
         .list_keys(move |request: &VaultRequest, found: &mut dyn FnMut(Listed) -> ControlFlow<()>| {
             lister.list_keys(request, found)
         })

@@ -18,5 +18,8 @@ or
 
 fn main() -> ExitCode {
     let metadata = prokura_plugin::metadata!("softkey", "Signs with keys in files. NOT FOR PRODUCTION");
-    prokura_plugin::Service::new(metadata, key::open_key).usage(USAGE).run()
+    prokura_plugin::Service::new(metadata, key::open_key)
+        .usage(USAGE)
+        .config_names(vault::CONFIG_NAMES, &[])
+        .run()
 }

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 use crate::error::unreadable;
 use crate::limits::{CERTIFICATE_FILE_BYTES_MAX, KEY_FILE_BYTES_MAX};
 
+/// What the plugin config may hold.
+pub(crate) const CONFIG_NAMES: &[&str] = &["keyPath", "certPath", "dir"];
+
 /// Where a key and its certificates lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyFiles {

@@ -205,3 +205,17 @@ fn unknown_commands_are_refused_by_name() {
     let message = run(&["generate-envelope"], b"{}").refusal("VALIDATION_ERROR");
     assert!(message.contains("\"generate-envelope\" is not served"), "{message}");
 }
+
+#[test]
+fn a_config_name_that_nobody_knows_is_refused_and_its_value_not_shown() {
+    for (name, part) in
+        [("keypath", "keyPath may be meant"), ("colour", "known are keyPath, certPath, dir, ca_certs")]
+    {
+        let message = describe("k", &json!({name: "not-shown"})).refusal("VALIDATION_ERROR");
+        assert!(message.contains(&format!("{name:?} is not known")) && message.contains(part), "{message}");
+        assert!(!message.contains("not-shown"), "{message}");
+    }
+    // A host may hand over the config of a key before it knows the plugin.
+    let request = json!({"contractVersion": "1.0", "pluginConfig": {"colour": "red"}});
+    run(&["get-plugin-metadata"], request.to_string().as_bytes()).answer();
+}

@@ -15,6 +15,30 @@ pub(crate) use environment::{Environment, vault_names};
 pub(crate) use key_id::{TransitId, check_path};
 pub(crate) use source::CertificateSource;
 
+/// What the plugin config may hold.
+pub(crate) const NAMES: &[&str] = &[
+    "address",
+    "namespace",
+    "mount",
+    "auth",
+    "auth-mount",
+    "token-file",
+    "role-id",
+    "secret-id-file",
+    "secret-id-env",
+    "role",
+    "jwt-file",
+    "jwt-env",
+    "certificates",
+    "tls-ca-file",
+    "tls-client-cert-file",
+    "tls-client-key-file",
+    "tls-server-name",
+    "plain-http",
+];
+/// What would hold a secret.
+pub(crate) const NAMES_OF_SECRETS: &[&str] = &["token", "secret-id", "jwt"];
+
 /// One vault and one way to log in to it. Equal configs share one connection and one token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConnectionConfig {

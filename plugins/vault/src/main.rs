@@ -55,6 +55,7 @@ fn main() -> ExitCode {
     let plugin = Plugin(Arc::new(vaults));
     Service::new(metadata, plugin.clone())
         .usage(USAGE)
+        .config_names(config::NAMES, config::NAMES_OF_SECRETS)
         .list_keys(plugin.clone())
         .create_key(plugin.clone())
         .install_certificate(plugin)

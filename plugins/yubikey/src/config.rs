@@ -6,6 +6,12 @@ use yubikey::{PinPolicy, TouchPolicy};
 
 use crate::slot::Slot;
 
+/// What the plugin config may hold.
+pub(crate) const NAMES: &[&str] =
+    &["serial", "pin-source", "management-key-source", "pin-policy", "touch-policy", "overwrite"];
+/// What would hold a secret.
+pub(crate) const NAMES_OF_SECRETS: &[&str] = &["pin", "puk", "management-key"];
+
 /// Reads plugin config by name; an empty value counts as none.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<&'a str>;
 

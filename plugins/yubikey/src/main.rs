@@ -53,6 +53,7 @@ fn main() -> ExitCode {
     };
     Service::new(metadata, move |request: &KeyRequest| opening.open_key(request))
         .usage(USAGE)
+        .config_names(config::NAMES, config::NAMES_OF_SECRETS)
         .list_keys(list)
         .create_key(move |request: &CreateRequest| making.create_key(request))
         .install_certificate(move |request: &KeyRequest, chain: &CertificateChain| {
