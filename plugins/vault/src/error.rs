@@ -28,7 +28,7 @@ struct Row {
     code: ErrorCode,
     scope: Scope,
     standing: Standing,
-    /// `{path}`, `{mount}` and `{key}` stand for those of the call.
+    /// `{mount}` and `{key}` stand for those of the call, `{mounting}` and `{absent}` for what is to be done about them.
     advice: &'static str,
 }
 
@@ -113,7 +113,7 @@ const TABLE: &[Row] = {
             "no handler for route",
             ValidationError,
             Vault,
-            "nothing is mounted there in this namespace; `bao secrets list` shows what is, `bao secrets enable -path={mount} transit` mounts the engine",
+            "nothing is mounted there in this namespace; {mounting}",
         ),
         row(
             &[404],
@@ -122,7 +122,7 @@ const TABLE: &[Row] = {
             Vault,
             "this version of the server does not have that; a newer one may",
         ),
-        row(&[404], "", ValidationError, Key, "it does not exist"),
+        row(&[404], "", ValidationError, Key, "{absent}"),
         row(&[405], "", ValidationError, Vault, "this version of the server does not have that"),
         passing(&[412], "", Timeout, "the node asked has not caught up with the others yet"),
         passing(
@@ -315,7 +315,32 @@ fn filled(advice: &str, path: &str) -> String {
     let split = path.rsplit_once("/keys/").or_else(|| path.rsplit_once("/sign/"));
     let (mount, key) = split.unwrap_or((path.split('/').next().unwrap_or(path), path));
     let key = key.split('/').next().unwrap_or(key);
+    let is_transit = split.is_some();
+    let advice = advice.replace("{mounting}", mounting(path, is_transit));
+    let advice = advice.replace("{absent}", absent(is_transit));
     advice.replace("{mount}", mount).replace("{key}", key)
+}
+
+/// Who puts something where nothing is mounted.
+fn mounting(path: &str, is_transit: bool) -> &'static str {
+    if path.starts_with("auth/") {
+        return "`bao auth list` shows what is; correct plugin config auth-mount, or have the operator enable the method";
+    }
+    if is_transit {
+        return "`bao secrets list` shows what is; correct the key id or plugin config mount, or have the operator mount the \
+                engine with `bao secrets enable -path={mount} transit`";
+    }
+    "`bao secrets list` shows what is; correct plugin config certificates, or have the operator mount the engine"
+}
+
+/// What is missing where something is mounted: a missing version is told by the key itself.
+const fn absent(is_transit: bool) -> &'static str {
+    if is_transit {
+        return "the engine at {mount} has no key {key}; `bao list {mount}/keys` lists its keys, and `bao secrets list` shows \
+                whether {mount} is a transit engine at all; correct the key id or plugin config mount, or make the key \
+                with `prokura key create --plugin vault`";
+    }
+    "the engine is there and holds nothing of that name; store the certificates there, or correct plugin config certificates"
 }
 
 /// Adds where the vault is, for errors that concern the way to it.

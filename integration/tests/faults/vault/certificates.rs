@@ -46,8 +46,11 @@ pub(crate) const FAULTS: &[Fault] = &[
     }),
     ("no such KV secret", |g| {
         g.bao.server.write("sys/mounts/kv-empty", &json!({"type": "kv"}))?;
-        kv(g, "kv-empty/release", r#"path "kv-empty/release" { capabilities = ["read"] }"#)?
-            .refused(&["kv-empty/release", "it does not exist"])
+        kv(g, "kv-empty/release", r#"path "kv-empty/release" { capabilities = ["read"] }"#)?.refused(&[
+            "kv-empty/release",
+            "holds nothing of that name",
+            "plugin config certificates",
+        ])
     }),
     ("leaf in transit and its issuer in PKI", issuer_in_pki),
     ("leaf and issuer in PKI", all_in_pki),

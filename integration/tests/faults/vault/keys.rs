@@ -12,7 +12,9 @@ use super::Fault;
 use super::ground::{Ground, Host, failure, says};
 
 pub(crate) const FAULTS: &[Fault] = &[
-    ("no such key", |g| g.signing().id("nope").refused(&["transit/nope", "it does not exist"])),
+    ("no such key", |g| {
+        g.signing().id("nope").refused(&["read key transit/nope", "has no key nope", "bao list transit/keys"])
+    }),
     ("no engine at the mount", |g| {
         g.signing()
             .env("VAULT_TOKEN", &g.bao.server.root_token)

@@ -71,6 +71,23 @@ fn advice_names_mount_and_key() {
     let call = call(Verb::Update, "teams/a/transit/keys/release/set-certificate");
     let error = refused(&call, &reply(404, &["no handler for route"]));
     assert!(error.message.contains("-path=teams/a/transit transit"), "{error}");
+    let error = refused(&call, &reply(404, &[]));
+    assert!(error.message.contains("the engine at teams/a/transit has no key release"), "{error}");
+    assert!(error.message.contains("`bao list teams/a/transit/keys`"), "{error}");
+}
+
+#[test]
+fn what_is_no_key_is_not_taken_for_one() {
+    for (path, words, advice) in [
+        ("secret/data/release", "", "correct plugin config certificates"),
+        ("secret/data/release", "no handler for route", "correct plugin config certificates"),
+        ("auth/approle/login", "no handler for route", "correct plugin config auth-mount"),
+    ] {
+        let error = refused(&call(Verb::Update, path), &reply(404, &[words]));
+        assert!(error.message.contains(advice), "{error}");
+        assert!(!error.message.contains("transit engine") && !error.message.contains("no key"), "{error}");
+        assert!(!error.message.contains(['{', '}']), "{error}");
+    }
 }
 
 #[test]
