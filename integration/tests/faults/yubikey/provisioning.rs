@@ -1,7 +1,7 @@
 //! Keys listed, made and certified in the device, and who may not.
 
 use anyhow::{Context as _, Result, ensure};
-use prokura_integration::backend::card::SECOND;
+use prokura_integration::backend::card::{Fault as CardFault, SECOND};
 use prokura_integration::home::write_private;
 use prokura_integration::pki::Authority;
 use prokura_plugin::KeySpec;
@@ -9,10 +9,13 @@ use x509_cert::Certificate;
 use x509_cert::der::{Decode as _, Encode as _};
 
 use super::served::Key;
-use super::{Fault, SOON, Scene, foreign_certificate, refused};
+use super::{Fault, SOON, Scene, foreign_certificate, refused, says};
 
 /// The management key of every new YubiKey.
 const FACTORY: &str = "010203040506070801020304050607080102030405060708";
+
+/// INS of VERIFY.
+const VERIFY: u8 = 0x20;
 
 pub(super) const FAULTS: &[Fault] = &[
     ("keys_are_listed", "keys of all devices asked for, without a PIN", listed),
@@ -21,6 +24,7 @@ pub(super) const FAULTS: &[Fault] = &[
     ("management_key_in_the_config", "management key itself in the plugin config", in_config),
     ("management_key_not_assumed", "no management key configured", not_assumed),
     ("protected_management_key", "management key kept in the device, under the PIN", protected),
+    ("protected_key_unanswered", "card pulled while it checks the PIN for the management key in it", pulled),
     ("wrong_management_key", "another management key than the device's", wrong_key),
     ("occupied_slot", "key made in an occupied slot", occupied),
     ("long_rsa_on_old_firmware", "RSA-4096 on firmware 5.4", long_rsa),
@@ -132,6 +136,23 @@ fn protected(scene: &mut Scene) -> Result<String> {
     scene.card().store_object(0x5F_C109, protected);
     served.create(&key).map_err(|e| anyhow::anyhow!("{}", e.message))?;
     Ok(format!("{said}; once it is kept there, it is used"))
+}
+
+/// A host that repeated it would spend the next try.
+fn pulled(scene: &mut Scene) -> Result<String> {
+    let served = scene.serve()?;
+    let key = Key { id: scene.bare(0x90, KeySpec::Ec256).id, ..scene.always() };
+    let key = key.with("management-key-source", "protected");
+    scene.store_pin("000000")?;
+    scene.card().fail(Some(VERIFY), CardFault::PullAfter, 1);
+    let Err(error) = served.create(&key) else { anyhow::bail!("it was not refused") };
+    ensure!(error.retryable == Some(false), "a host would send it again: {error:?}");
+    says(&error.message, &["had just been sent", "piv info"])?;
+    scene.card().plug();
+    scene.filled.reader.daemon.wait_for_card(0, true)?;
+    refused(served.create(&key), "ACCESS_DENIED", &["2 tries are left"])?;
+    ensure!(scene.card().tries().0 == 2, "{:?} tries are left", scene.card().tries());
+    Ok(error.message)
 }
 
 fn wrong_key(scene: &mut Scene) -> Result<String> {

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::connection::{Connection, Session};
 use super::device::{Device, NOBODY};
-use super::login::{HeldPin, Login, verify};
+use super::login::{HeldPin, Login, unsettled, verify};
 use super::metadata::algorithm;
 use super::piv::{Found, Piv, Tries};
 use super::tlv;
@@ -58,17 +58,19 @@ pub(crate) fn create(
     let key = Material::read(device, management, login, deadline)?;
     key.warn_if_delivered(device, login);
     let owner = Arc::clone(device);
-    device.call(deadline, &NOBODY, false, move |connection, _| {
-        let id = slot.id().ok_or_else(|| Error::internal("the slot has no number"))?;
-        with_authority(connection, &owner, &key, |yubikey| {
-            let made = yubikey::piv::generate(yubikey, id, algorithm, new.pin, new.touch)?;
-            if new.overwrite {
-                yubikey.save_object(slot.certificate_object(), &mut [])?;
-            }
-            Ok(made)
+    device
+        .call(deadline, &NOBODY, false, move |connection, _| {
+            let id = slot.id().ok_or_else(|| Error::internal("the slot has no number"))?;
+            with_authority(connection, &owner, &key, |yubikey| {
+                let made = yubikey::piv::generate(yubikey, id, algorithm, new.pin, new.touch)?;
+                if new.overwrite {
+                    yubikey.save_object(slot.certificate_object(), &mut [])?;
+                }
+                Ok(made)
+            })
+            .and_then(|made| public_key(&made, &owner))
         })
-        .and_then(|made| public_key(&made, &owner))
-    })
+        .map_err(|error| unsettled(device, error))
 }
 
 fn public_key(made: &SubjectPublicKeyInfoOwned, device: &Device) -> Result<PublicKey, Failure> {
@@ -97,20 +99,24 @@ pub(crate) fn install(
     let key = Material::read(device, management, login, deadline)?;
     key.warn_if_delivered(device, login);
     let owner = Arc::clone(device);
-    device.call(deadline, &NOBODY, false, move |connection, _| {
-        with_authority(connection, &owner, &key, |yubikey| {
-            yubikey.save_object(slot.certificate_object(), &mut object.clone())
-        })?;
-        let stored = connection.transaction(|session| {
-            session.piv.object("read the certificate back", slot.certificate_object())
-        })?;
-        if stored.is_some_and(|stored| *stored == object) {
-            return Ok(());
-        }
-        let name = owner.name();
-        Err(Error::internal(format!("{name} does not hold the certificate that was stored in slot {slot}"))
+    device
+        .call(deadline, &NOBODY, false, move |connection, _| {
+            with_authority(connection, &owner, &key, |yubikey| {
+                yubikey.save_object(slot.certificate_object(), &mut object.clone())
+            })?;
+            let stored = connection.transaction(|session| {
+                session.piv.object("read the certificate back", slot.certificate_object())
+            })?;
+            if stored.is_some_and(|stored| *stored == object) {
+                return Ok(());
+            }
+            let name = owner.name();
+            Err(Error::internal(format!(
+                "{name} does not hold the certificate that was stored in slot {slot}"
+            ))
             .into())
-    })
+        })
+        .map_err(|error| unsettled(device, error))
 }
 
 /// What the management key is made of.
