@@ -233,7 +233,11 @@ impl Serving {
         limit: Duration,
         answer: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, Error> {
-        let status = match tokio::time::timeout(limit, answer).await {
+        let begun = Instant::now();
+        let answer = tokio::time::timeout(limit, answer).await;
+        let (took_ms, ok) = (begun.elapsed().as_millis(), matches!(answer, Ok(Ok(_))));
+        tracing::debug!(plugin = %self.plugin, transport = "grpc", call, took_ms, ok, "plugin call");
+        let status = match answer {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
             Ok(Err(status)) if !status::is_own_timeout(&status) => status,
             Ok(Err(_)) | Err(_) => {

@@ -4,7 +4,7 @@
 //! exist that read exactly one line. Any failure status may come with an error object on stderr, as notation has it;
 //! the specification knows only status 1.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prokura_plugin::PluginName;
 use prokura_plugin::message::Command;
@@ -29,7 +29,11 @@ pub(crate) async fn call<T>(
 ) -> Result<T, Error> {
     let (plugin, call) = (program.executable.name(), command.as_str());
     let input = serde_json::to_vec(request).map_err(|e| Error::InvalidRequest(e.to_string()))?;
-    let output = child::run(program, call, &input, limit).await?;
+    let begun = Instant::now();
+    let output = child::run(program, call, &input, limit).await;
+    let (took_ms, ok) = (begun.elapsed().as_millis(), output.as_ref().is_ok_and(|o| o.status.success()));
+    tracing::debug!(%plugin, transport = "stdio", call, took_ms, ok, "plugin call");
+    let output = output?;
     if output.status.success() {
         return read(&output.stdout).map_err(|violation| violation.by(plugin, call));
     }

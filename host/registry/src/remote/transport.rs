@@ -1,6 +1,6 @@
 //! Requests to one registry: credentials for its own origin only, redirects by hand, retries of what may be repeated.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
@@ -121,7 +121,9 @@ impl Wire {
         let mut attempt = 1;
         loop {
             let is_last = !call.idempotent || attempt >= self.retry.attempts;
+            let begun = Instant::now();
             let sent = self.client.execute(request(call, &url, login.as_ref())).await;
+            log(call, &url, attempt, begun.elapsed(), &sent);
             let pause = match &sent {
                 Ok(response) if is_transient(response.status().as_u16()) => retry_after(response),
                 Err(error) if error.is_connect() => None,
@@ -138,6 +140,20 @@ impl Wire {
 
     fn back_off(&self, attempt: u32) -> Duration {
         spread(self.retry.first_pause.saturating_mul(1 << (attempt - 1).min(6))).min(RETRY_AFTER_MAX)
+    }
+}
+
+/// For `--debug`: no headers and no query, in which credentials are.
+fn log(call: &Call, url: &Url, attempt: u32, took: Duration, sent: &Result<Response, reqwest::Error>) {
+    let (origin, request, took_ms) = (origin_text(url), call.shown(url), took.as_millis());
+    match sent {
+        Ok(response) => {
+            let status = response.status().as_u16();
+            tracing::debug!(%origin, %request, status, attempt, took_ms, "registry request");
+        }
+        Err(error) => {
+            tracing::debug!(%origin, %request, error = chain_text(error), attempt, took_ms, "registry request");
+        }
     }
 }
 
