@@ -113,9 +113,9 @@ impl KeyEntry {
         }
     }
 
-    /// The names, not the values, of the plugin config.
-    pub(crate) fn plugin_config_names(&self) -> Vec<&str> {
-        self.plugin_config.iter().flatten().map(|(name, _)| name.as_str()).collect()
+    /// The plugin config, as stored.
+    pub(crate) fn plugin_config(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plugin_config.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 

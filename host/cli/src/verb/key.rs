@@ -76,8 +76,8 @@ fn update(options: &KeyUpdateOptions, scene: &Scene<'_>, output: &mut Output<'_>
     output.report(&Changed { name, default: true })
 }
 
-/// JSON of `key list`: `{default, keys: [{name, keyPath, certPath} | {name, id, pluginName, pluginConfigNames}]}`.
-/// Values of the plugin config are not shown.
+/// JSON of `key list`: `{default, keys: [{name, keyPath, certPath} | {name, id, pluginName, pluginConfigNames,
+/// pluginConfig}]}`. In the plugin config, [`MASKED`] stands for the value of a name that sounds like a secret.
 #[derive(Serialize)]
 struct List<'a> {
     default: Option<&'a str>,
@@ -98,7 +98,12 @@ struct Listed<'a> {
     plugin_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     plugin_config_names: Vec<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    plugin_config: BTreeMap<&'a str, &'a str>,
 }
+
+/// Stands for a value that may be a secret.
+const MASKED: &str = "***";
 
 impl<'a> Listed<'a> {
     fn of(entry: &'a KeyEntry) -> Self {
@@ -108,7 +113,11 @@ impl<'a> Listed<'a> {
             cert_path: None,
             id: None,
             plugin_name: None,
-            plugin_config_names: entry.plugin_config_names(),
+            plugin_config_names: entry.plugin_config().map(|(name, _)| name).collect(),
+            plugin_config: entry
+                .plugin_config()
+                .map(|(name, value)| (name, if sounds_secret(name) { MASKED } else { value }))
+                .collect(),
         };
         match entry.source() {
             Ok(KeySource::Local { key_path, cert_path }) => {

@@ -20,6 +20,8 @@ fn the_key_list_is_kept_as_notation_keeps_it() {
             "k2",
             "--plugin-config",
             "a=b=c",
+            "--plugin-config",
+            "client_secret=canary-917352",
             "--default",
             "two"
         ]),
@@ -32,8 +34,10 @@ one                                   ../k/1   plug          \n\
     assert_eq!(home.ok(&["key", "list"]), expected);
     let json = home.json(&["key", "list"]);
     assert_eq!(json["default"], "two");
-    assert_eq!(json["keys"][1]["pluginConfigNames"], serde_json::json!(["a"]));
-    assert!(!json.to_string().contains("b=c"), "a plugin config value is shown: {json}");
+    assert_eq!(json["keys"][1]["pluginConfigNames"], serde_json::json!(["a", "client_secret"]));
+    let config = serde_json::json!({"a": "b=c", "client_secret": "***"});
+    assert_eq!(json["keys"][1]["pluginConfig"], config);
+    assert!(json["keys"][0].get("pluginConfig").is_none() && !json.to_string().contains("917352"), "{json}");
     let file: Value =
         serde_json::from_slice(&std::fs::read(home.config("signingkeys.json")).unwrap()).unwrap();
     assert_eq!(file["keys"][1]["pluginConfig"]["a"], "b=c");
