@@ -86,14 +86,10 @@ async fn sign_with(
     output: &mut Output<'_>,
 ) -> Result<Option<Done>, Failure> {
     let signature_path = signature_path(options, path, session.format().as_str())?;
-    if signature_path.symlink_metadata().is_ok() {
-        if options.force {
-            output.warn("existing signature file will be overwritten");
-        } else if !prompt::confirm(output, "The signature file already exists, do you want to overwrite it?")
-            .await?
-        {
-            return Ok(None);
-        }
+    let question = "The signature file already exists, do you want to overwrite it?";
+    let is_there = || signature_path.symlink_metadata().is_ok();
+    if !options.force && is_there() && !prompt::confirm(output, question).await? {
+        return Ok(None);
     }
     let describing = prokura_signer::describe_key_timed(session.plugin(), session.key());
     let (key, asked) = scene.progress.step("asking for the key", describing).await?;
@@ -109,6 +105,9 @@ async fn sign_with(
     let signing = prokura_signer::sign_described(session.plugin(), session.key(), &key, request);
     let signed = scene.progress.step("waiting for the signature", signing).await?;
     session.warn_of_expiry(&signed, output);
+    if options.force && is_there() {
+        output.warn("existing signature file will be overwritten");
+    }
     let begun = Instant::now();
     state_file::replace(&signature_path, signed.envelope.bytes(), 0o600)
         .map_err(|error| error.during("failed to write signature to file"))?;

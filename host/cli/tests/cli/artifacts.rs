@@ -161,3 +161,22 @@ fn blobs_and_their_signatures_have_checked_names() {
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &json["result"]), (Some(1), &Value::from("refused")));
 }
+
+#[test]
+fn a_signature_that_is_not_replaced_is_not_said_to_be() {
+    let home = Home::new();
+    let metadata = r#"{"name":"dead","description":"Dies later","version":"1.2.3","url":"https://e.example",
+        "supportedContractVersions":["1.0"],"capabilities":["SIGNATURE_GENERATOR.RAW"]}"#;
+    let metadata = metadata.replace('\n', "");
+    home.script(
+        "dead",
+        &format!("cat >/dev/null; [ $1 = get-plugin-metadata ] || exit 7; echo '{metadata}'"),
+    );
+    for name in ["f", "f.jws.sig"] {
+        std::fs::write(home.path().join(name), "x").unwrap();
+    }
+    let sign = ["blob", "sign", "--force", "--plugin", "dead", "--id", "k", "f"];
+    let failed = home.fails(3, &sign);
+    assert!(failed.contains("describe-key") && !failed.contains("overwritten"), "{failed}");
+    assert_eq!(std::fs::read(home.path().join("f.jws.sig")).unwrap(), b"x");
+}
