@@ -71,10 +71,10 @@ pub(crate) enum Command {
     /// Sign, verify and inspect signatures of files; set up their trust policy
     #[command(subcommand)]
     Blob(blob::BlobCommand),
-    /// Manage keys used for signing
+    /// Manage the key list, and find and make keys in a vault
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// Manage certificates in the trust store
+    /// Manage the certificates that are trusted, and get certificates for keys in a vault
     #[command(subcommand, visible_alias = "cert")]
     Certificate(certificate::CertificateCommand),
     /// Manage the trust policy for OCI artifacts
