@@ -194,10 +194,18 @@ fn blobs(world: &World) -> Result<()> {
             let path = blob.display().to_string();
             let signature = format!("{path}.{format}.sig");
             let key = world.softkey_arguments(spec);
-            let sign = ["blob", "sign", "--signature-format", format].into_iter();
-            let words = sign.chain(["-o", "json"]).chain(key.iter().map(String::as_str));
+            let sign = || ["blob", "sign", "--signature-format", format].into_iter();
+            let words = sign().chain(["-o", "json"]).chain(key.iter().map(String::as_str));
             let said = world.home.prokura(words.chain([path.as_str()]))?.ok()?;
             told_of_a_signature(&serde_json::from_str(&said)?, format, &["hash", "write"])?;
+            let again = sign().chain(["--force"]).chain(key.iter().map(String::as_str));
+            let again = world.home.prokura(again.chain([path.as_str()]))?;
+            ensure!(
+                again.stderr.contains("Warning: existing signature file will be overwritten"),
+                "{}",
+                again.stderr
+            );
+            again.ok()?;
             let said = world.home.prokura(["blob", "verify", "--signature", &signature, &path])?.ok()?;
             ensure!(said.contains(&format!("Successfully verified signature for {path}")), "{said}");
             std::fs::write(&blob, "another file")?;
@@ -263,7 +271,7 @@ fn authenticated(world: &World, flag: &str) -> Result<()> {
     let key = world.softkey_arguments(KeySpec::Ec256);
     let sign = |login: Option<(&str, &str)>| {
         let mut command = world.home.command(&executable("prokura")?);
-        command.arg("sign").args(&key).arg(&reference);
+        command.args(["sign", "--debug"]).args(&key).arg(&reference);
         if let Some((user, password)) = login {
             command.env("NOTATION_USERNAME", user).env("NOTATION_PASSWORD", password);
         }
@@ -274,7 +282,23 @@ fn authenticated(world: &World, flag: &str) -> Result<()> {
         ensure!(said.contains("401") || said.contains("login"), "{said}");
         ensure!(!said.contains("close-sesame"), "the password is shown: {said}");
     }
-    sign(Some(("ci", "open-sesame")))?.ok()?;
+    let signed = sign(Some(("ci", "open-sesame")))?;
+    let log = signed.stderr.clone();
+    signed.ok()?;
+    for words in [
+        "notation-softkey",
+        "plugin call plugin=softkey transport=\"stdio\" call=\"get-plugin-metadata\"",
+        "plugin call plugin=softkey transport=\"grpc\" call=\"SignDigest\" took_ms=",
+        "request=PUT /v2/guarded/app/manifests/sha256:",
+        " status=401 attempt=1",
+        " status=201 attempt=1",
+    ] {
+        ensure!(log.contains(words), "{words} is not logged: {log}");
+    }
+    // The password, it in Basic authentication, and what a token server is given and gives.
+    for secret in ["open-sesame", "Y2k6b3Blbi1zZXNhbWU", "Bearer", "token=", "?"] {
+        ensure!(!log.contains(secret), "{secret} is logged: {log}");
+    }
     let verify = ["verify", "--username", "ci", "--password", "open-sesame", &reference];
     world.home.prokura(verify)?.ok()?;
     Ok(())
