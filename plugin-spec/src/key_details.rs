@@ -94,7 +94,7 @@ texts! {
 
 /// The attribute ([`KeyDetails::attributes`]) that tells a person how this vault comes to a certificate for the key, in
 /// one sentence without a full stop. A host repeats it where it finds no certificate (SPEC section 5.2).
-pub const CERTIFICATE_ADVICE: &str = "certificate_advice";
+pub const CERTIFICATE_ADVICE: &str = "certificate-advice";
 
 /// What else a vault says of a key. What it does not say is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
