@@ -174,3 +174,32 @@ fn every_verb_that_starts_a_plugin_warns_of_secrets_in_its_config() {
     let warned = home.fails(3, &[&["cert", "request", "--key", "stored"], &name[..]].concat());
     assert!(warned.contains("\"pin\" is given in signingkeys.json in plain text"), "{warned}");
 }
+
+#[test]
+fn what_is_wrong_with_the_request_is_said_before_a_plugin_starts() {
+    let home = Home::new();
+    home.script("dead", "exit 1");
+    let key = ["--plugin", "dead", "--id", "k"];
+    home.ok(&[&["key", "add"], &key[..], &["taken"]].concat());
+    let create = ["key", "create", "--plugin", "dead", "--key-spec", "EC-256", "--add", "taken", "n"];
+    assert!(home.fails(2, &create).contains("\"taken\" already exists; no key was made"));
+    for verb in ["request", "self-sign"] {
+        let refused = home.fails(2, &[&["cert", verb], &key[..], &["--subject", "CN=x,O=y,ST=z"]].concat());
+        assert!(refused.contains("lacks C"), "{refused}");
+    }
+    let file = |name: &str, bytes: &[u8]| {
+        let path = home.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let pem = std::fs::read(home.test_certificate()).unwrap();
+    let large = [&pem[..], &vec![b'\n'; 4 * 1024 * 1024]].concat();
+    for (path, words) in [
+        (file("large.pem", &large), "expected at most 4194304"),
+        (file("text.pem", b"no certificate"), "expected PEM"),
+        (home.path().join("absent.pem").to_str().unwrap().to_owned(), "No such file"),
+    ] {
+        let refused = home.fails(2, &[&["cert", "install", &path], &key[..]].concat());
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+}
