@@ -1,6 +1,7 @@
 //! Functions on the module, its slots and tokens.
 
 use std::ffi::c_void;
+use std::sync::{Mutex, PoisonError};
 
 use cryptoki_sys::*;
 
@@ -183,6 +184,8 @@ fn is_hidden(actions: &[Action], mechanism: CK_MECHANISM_TYPE) -> bool {
     actions.iter().any(|action| matches!(action, Action::Hide(hidden) if hidden.contains(&mechanism)))
 }
 
+static OPENING: Mutex<()> = Mutex::new(());
+
 unsafe extern "C" fn C_OpenSession(
     slot: CK_SLOT_ID,
     flags: CK_FLAGS,
@@ -191,6 +194,8 @@ unsafe extern "C" fn C_OpenSession(
     session: *mut CK_SESSION_HANDLE,
 ) -> CK_RV {
     around_slot("C_OpenSession", slot, |state, actions, slot| {
+        // One at a time, or a limit would let in as many as look at it at once.
+        let _alone = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full =
             |action: &Action| matches!(action, Action::Limit(most) if state.open_sessions() >= *most);
         if actions.iter().any(is_full) {
