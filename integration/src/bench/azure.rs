@@ -7,23 +7,23 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prokura_plugin::{CertificateChain, Digest, KeySpec};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::{Measured, Row, cpu_seconds, on_threads};
+use super::pkcs11::{DEADLINE, cold, plugin, sign_and_verify};
+use super::{Measured, Row, on_threads};
 use crate::backend::azure::{AzureVault, Kind};
 use crate::home::Home;
 use crate::program::executable;
 use crate::served::{Served, reference};
 use crate::vault::TestVault as _;
 
-const DEADLINE: Duration = Duration::from_secs(20);
 const IN_FLIGHT: [usize; 3] = [1, 4, 16];
 const SPECS: [KeySpec; 2] = [KeySpec::Ec256, KeySpec::Rsa2048];
 /// Signatures over which calls are counted.
@@ -40,81 +40,33 @@ pub fn table(seconds: f64) -> Result<Vec<Row>> {
     let duration = Duration::from_secs_f64(seconds);
     let mut rows = Vec::new();
     for spec in SPECS {
-        let cold = cold(&home, &vault, spec)?;
-        let served = serve(&home, &vault)?;
-        let key = reference(vault.key(spec))?;
-        let digest = Digest::of(spec.hash_algorithm(), b"bench");
-        served.block_on(served.plugin.sign_digest(&key, spec, &digest))?;
-        vault.take_calls();
-        for _ in 0..COUNTED {
-            served.block_on(served.plugin.sign_digest(&key, spec, &digest))?;
-        }
-        let calls = vault.take_calls().len() as f64 / f64::from(COUNTED);
+        let (cold, calls) = (cold(&home, &vault, spec)?, calls(&home, &vault, spec)?);
         for in_flight in IN_FLIGHT {
             let bare = bare(&vault, spec, in_flight, duration)?;
             let row = |path: &str, measured: &Measured| {
                 Row::new("azure-kv", spec, in_flight, path, measured, &bare)
             };
             rows.push(row("HTTPS loop", &bare));
-            let mut plugin = row("plugin", &plugin(&served, &vault, spec, in_flight, duration)?);
+            let mut plugin = row("plugin", &plugin(&home, &vault, spec, in_flight, duration)?);
             (plugin.cold, plugin.calls) = (Some(cold), Some(calls));
             rows.push(plugin);
         }
-        served.close();
     }
     Ok(rows)
 }
 
-fn serve(home: &Home, vault: &AzureVault) -> Result<Served> {
+/// Requests to the vault per warm signature.
+fn calls(home: &Home, vault: &AzureVault, spec: KeySpec) -> Result<f64> {
     let environment = vault.environment().into_iter().map(|(name, value)| (name.into(), value));
-    Served::start(home.plugins(), vault.plugin(), environment, DEADLINE)
-}
-
-/// From no process, no token and no connection to a signature.
-fn cold(home: &Home, vault: &AzureVault, spec: KeySpec) -> Result<Duration> {
+    let served = Served::start(home.plugins(), vault.plugin(), environment, DEADLINE)?;
     let key = reference(vault.key(spec))?;
-    let begun = Instant::now();
-    let served = serve(home, vault)?;
-    served.sign(&key)?;
-    let took = begun.elapsed();
+    served.block_on(sign_and_verify(&served.plugin, &key, spec))?;
+    vault.take_calls();
+    for _ in 0..COUNTED {
+        served.block_on(sign_and_verify(&served.plugin, &key, spec))?;
+    }
     served.close();
-    Ok(took)
-}
-
-fn plugin(
-    served: &Served,
-    vault: &AzureVault,
-    spec: KeySpec,
-    in_flight: usize,
-    duration: Duration,
-) -> Result<Measured> {
-    let key = reference(vault.key(spec))?;
-    let digest = Digest::of(spec.hash_algorithm(), b"bench");
-    let child = served.process_id().context("the plugin serves")?;
-    let cpu = || anyhow::Ok(cpu_seconds(std::process::id())? + cpu_seconds(child)?);
-    let (cpu_before, begun) = (cpu()?, Instant::now());
-    let signatures = served.block_on(async {
-        let tasks: Vec<_> = (0..in_flight)
-            .map(|_| {
-                let (plugin, key, digest) = (served.plugin.clone(), key.clone(), digest.clone());
-                tokio::spawn(async move {
-                    let mut made = 0u64;
-                    while begun.elapsed() < duration {
-                        plugin.sign_digest(&key, spec, &digest).await?;
-                        made += 1;
-                    }
-                    anyhow::Ok(made)
-                })
-            })
-            .collect();
-        let mut signatures = 0;
-        for task in tasks {
-            signatures += task.await??;
-        }
-        anyhow::Ok(signatures)
-    })?;
-    let seconds = begun.elapsed().as_secs_f64();
-    Ok(Measured { signatures, seconds, cpu_seconds: cpu()? - cpu_before })
+    Ok(vault.take_calls().len() as f64 / f64::from(COUNTED))
 }
 
 type Connection = BufReader<StreamOwned<ClientConnection, TcpStream>>;

@@ -68,7 +68,7 @@ impl Direct<'_> {
             match attribute {
                 // A DER OCTET STRING of two bytes' head around the uncompressed point.
                 Attribute::EcPoint(point) => {
-                    return Ok(PublicKey::Ec(point.get(2..).context("a point")?.to_vec()));
+                    return Ok(PublicKey::Ec(self.spec, point.get(2..).context("a point")?.to_vec()));
                 }
                 Attribute::Modulus(modulus) => n = Some(modulus),
                 Attribute::PublicExponent(exponent) => e = Some(exponent),
@@ -91,14 +91,14 @@ impl Direct<'_> {
 }
 
 enum PublicKey {
-    Ec(Vec<u8>),
+    Ec(KeySpec, Vec<u8>),
     Rsa(RsaPublicKeyComponents<Vec<u8>>),
 }
 
 impl PublicKey {
     fn verify(&self, signature: &[u8]) -> Result<()> {
         match self {
-            Self::Ec(point) => verify_ec(point, signature),
+            Self::Ec(spec, point) => verify_ec(*spec, point, signature),
             Self::Rsa(key) => key
                 .verify(&RSA_PSS_2048_8192_SHA256, MESSAGE, signature)
                 .context("the signature does not verify"),

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
+};
 use prokura_plugin::{Digest, KeySpec, PublicKey, RawSignature};
 use prokura_signer::{KeyReference, Plugin};
 
@@ -150,15 +152,20 @@ pub(super) async fn sign_and_verify(plugin: &Plugin, key: &KeyReference, spec: K
 fn verify(key: &PublicKey, signature: &RawSignature) -> Result<()> {
     let bits = key.key_bits();
     if !key.spec().is_rsa() {
-        return verify_ec(bits, signature.bytes());
+        return verify_ec(key.spec(), bits, signature.bytes());
     }
     let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, bits);
     key.verify(MESSAGE, signature.bytes()).context("the signature does not verify")
 }
 
-/// ECDSA with P-256, `signature` being r||s.
-pub(super) fn verify_ec(point: &[u8], signature: &[u8]) -> Result<()> {
-    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+/// ECDSA with P-256 or P-384, `signature` being r||s.
+pub(super) fn verify_ec(spec: KeySpec, point: &[u8], signature: &[u8]) -> Result<()> {
+    let algorithm = match spec {
+        KeySpec::Ec256 => &ECDSA_P256_SHA256_FIXED,
+        KeySpec::Ec384 => &ECDSA_P384_SHA384_FIXED,
+        _ => anyhow::bail!("{spec} is not measured"),
+    };
+    let key = UnparsedPublicKey::new(algorithm, point);
     key.verify(MESSAGE, signature).context("the signature does not verify")
 }
 

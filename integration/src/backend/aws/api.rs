@@ -1,9 +1,9 @@
 //! The API of an emulator, spoken by hand: what tests do to keys and certificates, and to the emulator itself.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{ACCESS_KEY, REGION};
@@ -145,13 +145,32 @@ impl Api {
         }
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.write_all(&[request.as_bytes(), b"\r\n", body].concat())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        let (head, body) = answer(stream)?;
         match head.split(' ').nth(1) {
-            Some("200") => Ok(body.to_owned()),
+            Some("200") => Ok(body),
             _ => bail!("{method} {path} of {service}: {head}\n{body}"),
         }
     }
+}
+
+/// Head and body. An announced length is believed: moto closes its connections milliseconds after the last byte.
+fn answer(stream: TcpStream) -> Result<(String, String)> {
+    let (mut reader, mut head, mut length) = (BufReader::new(stream), String::new(), None);
+    while !head.ends_with("\r\n\r\n") {
+        let from = head.len();
+        ensure!(reader.read_line(&mut head)? > 0, "no HTTP answer: {head}");
+        let line = head.get(from..).unwrap_or_default().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = Some(value.trim().parse::<usize>()?);
+        }
+    }
+    let mut body = Vec::new();
+    match length {
+        Some(length) => {
+            body.resize(length, 0);
+            reader.read_exact(&mut body)?;
+        }
+        None => drop(reader.read_to_end(&mut body)?),
+    }
+    Ok((head, String::from_utf8_lossy(&body).into_owned()))
 }
