@@ -16,6 +16,10 @@ use prokura_integration::program::{executable, output, system, workspace};
 use prokura_integration::suite::trial;
 use prokura_integration::world::World;
 
+/// Of the page of AWS KMS.
+const UNTIL_LISTENING: &str =
+    "timeout 30 sh -c 'until grep -qs listening server.txt; do sleep 0.2; done' || cat server.log";
+
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
     let world = Arc::new(World::new()?);
@@ -67,22 +71,13 @@ fn readme(world: &World) -> Result<()> {
 fn pkcs11_page(world: &World) -> Result<()> {
     system("softhsm2-util", "apt-get install softhsm2")?;
     system("pkcs11-tool", "apt-get install opensc")?;
-    let reference = world.image()?.push(world.registry(true)?, "pages/pkcs11")?;
     let text = std::fs::read_to_string(workspace().join("plugins/pkcs11/README.md"))?;
     let section = after(&text, "## Walk through it with SoftHSM")?;
     let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
-    let script = substituted(
-        &commands.join("\n"),
-        &[
-            ("apt-get install softhsm2 opensc openssl", ":"),
-            ("prokura key add release", "prokura key add pkcs11-page"),
-            ("--key release REFERENCE", &format!("--key pkcs11-page {reference}")),
-        ],
-    )?;
+    let script = substituted(&commands.join("\n"), &[("apt-get install softhsm2 opensc openssl", ":")])?;
     let said = shell(world, &world.home.path().join("pkcs11-page"), &script)?;
     ensure!(said.contains(r#""keySpec":"EC-256""#), "{said}");
-    ensure!(said.contains(&format!("Successfully signed {reference}")), "{said}");
-    Ok(())
+    signed_and_verified(&said)
 }
 
 /// The commands behind `$ ` below "Try it".
@@ -111,14 +106,14 @@ fn azure_page(world: &World) -> Result<()> {
         &commands.join("\n"),
         &[
             ("cargo build --bin prokura --bin notation-azure-keyvault --bin fake-key-vault", ":"),
-            ("PATH=$PWD/target/debug:$PATH ", ""),
-            ("target/debug/notation-azure-keyvault", &plugin),
+            ("PATH=$PROKURA/target/debug:$PATH ", ""),
+            ("$PROKURA/target/debug/notation-azure-keyvault", &plugin),
         ],
     )?;
     let said = shell(world, &world.home.path().join("azure-page"), &script)?;
     ensure!(said.contains("Successfully signed release.txt"), "{said}");
     ensure!(said.contains("Successfully verified signature for release.txt"), "{said}");
-    Ok(())
+    signed_and_verified(&said)
 }
 
 /// Everything indented below "Walk through it", against an emulator of the tests' own.
@@ -126,28 +121,25 @@ fn aws_kms_page(world: &World) -> Result<()> {
     system("openssl", "apt-get install openssl")?;
     let server = aws::Server::start(aws::Emulator::Moto)?;
     world.home.install("aws-kms", &executable("notation-aws-kms")?)?;
-    let reference = world.image()?.push(world.registry(true)?, "pages/aws-kms")?;
     let text = std::fs::read_to_string(workspace().join("plugins/aws-kms/README.md"))?;
     let section = after(&text, "## Walk through it")?;
     let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
     let start = "tail -f /dev/null | moto/bin/python \
-                 $PROKURA/integration/src/backend/aws/kms_server.py >server.txt &";
+                 $PROKURA/integration/src/backend/aws/kms_server.py >server.txt 2>server.log &";
     let script = substituted(
         &commands.join("\n"),
         &[
-            ("apt-get install python3-venv openssl", ":"),
+            ("apt-get install openssl", ":"),
+            ("apt-get install python3-venv", ":"),
             ("python3 -m venv moto", ":"),
             ("moto/bin/pip install 'moto[server]==5.2.5' 'cryptography<46'", ":"),
             (start, ":"),
-            ("until grep -q listening server.txt; do sleep 0.2; done", ":"),
+            (UNTIL_LISTENING, ":"),
             ("http://127.0.0.1:$(cut -d' ' -f2 server.txt)", &server.api.url()),
-            ("prokura key add release", "prokura key add aws-kms-page"),
-            ("--key release REFERENCE", &format!("--key aws-kms-page {reference}")),
         ],
     )?;
     let said = shell(world, &world.home.path().join("aws-kms-page"), &script)?;
-    ensure!(said.contains(&format!("Successfully signed {reference}")), "{said}");
-    Ok(())
+    signed_and_verified(&said)
 }
 
 /// Everything indented below "Walk through it with OpenBao", against a server of the tests' own.
@@ -158,7 +150,6 @@ fn vault_page(world: &World) -> Result<()> {
     let programs = world.home.path().join("openbao-bin");
     std::fs::create_dir(&programs)?;
     std::os::unix::fs::symlink(bao()?, programs.join("bao"))?;
-    let reference = world.image()?.push(world.registry(true)?, "pages/vault")?;
     let text = std::fs::read_to_string(workspace().join("plugins/vault/README.md"))?;
     let section = after(&text, "## Walk through it with OpenBao")?;
     let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
@@ -172,14 +163,11 @@ fn vault_page(world: &World) -> Result<()> {
             ("bao server -dev -dev-root-token-id=root -dev-no-store-token >server.log 2>&1 &", ":"),
             ("http://127.0.0.1:8200", &server.address()),
             ("VAULT_TOKEN=root", &format!("VAULT_TOKEN={}", server.root_token)),
-            ("prokura key add release", "prokura key add vault-page"),
-            ("--key release REFERENCE", &format!("--key vault-page {reference}")),
         ],
     )?;
     let said = shell(world, &world.home.path().join("vault-page"), &script)?;
     ensure!(said.contains("CN=Release signing,O=Example,ST=WA,C=US"), "{said}");
-    ensure!(said.contains(&format!("Successfully signed {reference}")), "{said}");
-    Ok(())
+    signed_and_verified(&said)
 }
 
 /// Everything indented below "Walk through it", with a virtual card behind a pcscd of its own.
@@ -189,7 +177,6 @@ fn yubikey_page(world: &World) -> Result<()> {
     std::fs::create_dir(&cards)?;
     let cards = Filled::start(&cards)?;
     world.home.install("yubikey", &executable("notation-yubikey")?)?;
-    let reference = world.image()?.push(world.registry(true)?, "pages/yubikey")?;
     let text = std::fs::read_to_string(workspace().join("plugins/yubikey/README.md"))?;
     let section = after(&text, "## Walk through it")?;
     let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
@@ -201,16 +188,23 @@ fn yubikey_page(world: &World) -> Result<()> {
                 "apt-get install pcscd libccid libpcsclite1 openssl",
                 &format!("export {name}={}", Path::new(&socket).display()),
             ),
-            // The virtual card has keys in the usual slots.
-            ("slot=9c", "slot=90"),
+            ("apt-get install pcscd vsmartcard-vpcd libpcsclite-dev pkg-config", ":"),
+            ("cargo run --bin virtual-card -- bash", ":"),
+            ("serial=12345678", "serial=87654321"),
+            ("(umask 077; read -rsp 'PIN: ' PIN; printf '%s\\n' \"$PIN\" > pin)", ":"),
             ("$PWD/pin", &cards.pin_file.display().to_string()),
-            ("prokura key add release", "prokura key add yubikey-page"),
-            ("--key release REFERENCE", &format!("--key yubikey-page {reference}")),
         ],
     )?;
     let said = shell(world, &world.home.path().join("yubikey-page"), &script)?;
     ensure!(said.contains("CN=Release signing,O=Example,ST=WA,C=US"), "{said}");
-    ensure!(said.contains(&format!("Successfully signed {reference}")), "{said}");
+    signed_and_verified(&said)
+}
+
+/// How every page of a plugin ends: an image in a layout is signed, verified and looked at.
+fn signed_and_verified(said: &str) -> Result<()> {
+    ensure!(said.contains("Successfully signed image@sha256:"), "{said}");
+    ensure!(said.contains("Successfully verified signature for image@sha256:"), "{said}");
+    ensure!(said.contains("signature envelope type"), "inspect: {said}");
     Ok(())
 }
 
@@ -262,7 +256,11 @@ fn shell(world: &World, directory: &Path, script: &str) -> Result<String> {
     let programs = programs.parent().context("an executable is in a directory")?.display().to_string();
     let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
     let mut command: Command = world.home.command(Path::new("/bin/bash"));
-    command.args(["-euo", "pipefail", "-c", script]).env("PATH", path).current_dir(directory);
+    command
+        .args(["-euo", "pipefail", "-c", script])
+        .env("PATH", path)
+        .env("TMPDIR", directory)
+        .current_dir(directory);
     // The page makes a token of its own.
     if script.contains("softhsm2.conf") {
         command.env_remove("SOFTHSM2_CONF");
