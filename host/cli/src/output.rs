@@ -91,6 +91,18 @@ impl<'a> Output<'a> {
         self.labelled("Warning:", "33", &message.to_string());
     }
 
+    /// As [`Output::report`], of what was signed and stored: whoever cannot read the result must not sign again.
+    ///
+    /// # Errors
+    /// As [`Output::report`].
+    pub(crate) fn report_stored(&mut self, report: &impl Report) -> Result<(), Failure> {
+        self.report(report).inspect_err(|_| {
+            self.warn(
+                "the signature was made and stored, only its report cannot be written; do not sign again",
+            );
+        })
+    }
+
     /// Writes the final error.
     pub(crate) fn error(&mut self, message: impl Display) {
         self.labelled("Error:", "31", &message.to_string());

@@ -194,7 +194,7 @@ const CA_CERTIFICATES: &str = "ca_certs";
 
 /// Relative paths as seen from here. `notation` runs a plugin in the user's working directory, this host in a private
 /// one; a value that starts with `./` or `../`, and any relative `ca_certs`, means the same file in both.
-fn from_here(mut config: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn from_here(mut config: BTreeMap<String, String>) -> BTreeMap<String, String> {
     for (name, value) in &mut config {
         if value.starts_with("./")
             || value.starts_with("../")

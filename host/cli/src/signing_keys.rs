@@ -133,6 +133,18 @@ impl SigningKeys {
         Ok(keys)
     }
 
+    /// Whether a key of this name could be added now, to be asked before a key is made for it.
+    ///
+    /// # Errors
+    /// As [`SigningKeys::load`], if there is one of that name, or if the file cannot be written.
+    pub(crate) fn check_addable(directories: &Directories, name: &str) -> Result<(), Failure> {
+        let _lock = Lock::acquire(&directories.signing_keys())?;
+        if Self::load(directories)?.find(Some(name)).is_ok() {
+            return Err(Failure::usage(format!("signing key with name {name:?} already exists")));
+        }
+        Ok(())
+    }
+
     /// Changes the key list under its lock. Nothing is written if `change` fails.
     ///
     /// # Errors

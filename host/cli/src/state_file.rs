@@ -89,6 +89,24 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failur
         .map_err(|error| cannot("write", path, error))
 }
 
+/// Whether [`create`] could make the file now, to be asked before something is done that costs more than a file.
+///
+/// # Errors
+/// As [`create`].
+pub(crate) fn check_creatable(path: &Path) -> Result<(), Failure> {
+    if std::fs::symlink_metadata(path).is_ok() {
+        return Err(exists(path));
+    }
+    write_beside(path, &[], 0o600).map(drop).map_err(|error| cannot("write", path, error))
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::usage(format!(
+        "{} already exists and is not overwritten; remove it or choose another name",
+        shown(path)
+    ))
+}
+
 /// Like [`replace`] for a file that must not exist yet.
 ///
 /// # Errors
@@ -98,10 +116,7 @@ pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure
         .and_then(|file| file.persist_noclobber(path).map_err(|error| error.error))
         .and_then(|_| flush_directory(path));
     written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::usage(format!(
-            "{} already exists and is not overwritten; remove it or choose another name",
-            shown(path)
-        )),
+        io::ErrorKind::AlreadyExists => exists(path),
         _ => cannot("write", path, error),
     })
 }

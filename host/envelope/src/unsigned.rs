@@ -70,6 +70,15 @@ impl Unsigned {
         self.key_spec
     }
 
+    /// Whether an envelope with this chain can be made, to be asked before a key is used: the rules of
+    /// [`Unsigned::finish`], as far as they need no signature.
+    ///
+    /// # Errors
+    /// [`Error::NoCertificates`], [`Error::Certificate`], [`Error::Chain`].
+    pub fn check_chain(&self, chain: &CertificateChain) -> Result<(), Error> {
+        self.checked_chain(chain).map(drop)
+    }
+
     /// Verifies a raw signature and makes the envelope. `chain` is leaf first and complete up to the root.
     ///
     /// # Errors
@@ -81,8 +90,7 @@ impl Unsigned {
         if signature.spec() != self.key_spec {
             return Err(Error::WrongKeySpec { expected: self.key_spec, found: signature.spec() });
         }
-        let certificates = parse_chain(chain.certificates().iter().cloned().map(Ok))?;
-        check_code_signing_chain(&certificates, Some(self.attributes.signing_time))?;
+        let certificates = self.checked_chain(chain)?;
         self.check_signature(&signature, &certificates)?;
         let agent = self.attributes.signing_agent.as_deref();
         let assemble = match self.format {
@@ -92,6 +100,12 @@ impl Unsigned {
         let bytes = assemble(&self.protected, &self.payload, chain.certificates(), agent, signature.bytes())?;
         // What is handed out is what a verifier reads: parsed anew and verified anew.
         Ok(ParsedEnvelope::parse(self.format, &bytes)?.verify()?.into_envelope())
+    }
+
+    fn checked_chain(&self, chain: &CertificateChain) -> Result<Vec<Certificate>, Error> {
+        let certificates = parse_chain(chain.certificates().iter().cloned().map(Ok))?;
+        check_code_signing_chain(&certificates, Some(self.attributes.signing_time))?;
+        Ok(certificates)
     }
 
     fn check_signature(&self, signature: &RawSignature, chain: &[Certificate]) -> Result<(), Error> {

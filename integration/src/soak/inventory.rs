@@ -67,7 +67,7 @@ impl Inventory {
     }
 }
 
-/// Counts until nothing changes any more, or for [`SETTLE`].
+/// Counts until nothing changes any more, or for `SETTLE`.
 pub fn at_rest(take: impl Fn() -> Inventory) -> Inventory {
     let until = Instant::now() + SETTLE;
     let (mut last, mut same) = (take(), 1);
@@ -80,7 +80,7 @@ pub fn at_rest(take: impl Fn() -> Inventory) -> Inventory {
     last
 }
 
-/// Counts until there is no more of anything than before, or for [`SETTLE`]: what is there then is left.
+/// Counts until there is no more of anything than before, or for `SETTLE`: what is there then is left.
 pub fn left(before: &Inventory, take: impl Fn() -> Inventory) -> Vec<Surplus> {
     let until = Instant::now() + SETTLE;
     loop {

@@ -74,7 +74,7 @@ async fn sign(options: &BlobSignOptions, scene: &Scene<'_>, output: &mut Output<
     let session = SigningSession::open(&options.signer, &config, scene, output).await?;
     let done = sign_with(&session, options, path, scene, output).await;
     session.close(output).await;
-    done.and_then(|done| done.map_or(Ok(()), |done| output.report(&done)))
+    done.and_then(|done| done.map_or(Ok(()), |done| output.report_stored(&done)))
 }
 
 /// Asks before it signs: a signature nobody keeps should not cost a touch of a device.

@@ -11,6 +11,7 @@ use crate::cli::value::to_map;
 use crate::exit::Failure;
 use crate::output::{Output, Report, printable_line, table};
 use crate::plugin_start::sounds_secret;
+use crate::signing::from_here;
 use crate::signing_keys::{KeyEntry, KeySource, SigningKeys};
 
 /// Runs a verb on the key list.
@@ -48,7 +49,8 @@ fn add(options: &KeyAddOptions, scene: &Scene<'_>, output: &mut Output<'_>) -> R
         return Err(Failure::usage("either missing key name or unnecessary parameters passed"));
     };
     let id = options.id.as_ref().ok_or_else(|| Failure::usage("missing key id; give it with --id"))?;
-    let config = to_map(&options.plugin_config);
+    // Whoever signs later is somewhere else.
+    let config = from_here(to_map(&options.plugin_config));
     warn_of_stored_secrets(&config, output);
     super::plugin::check_installed(&options.plugin, scene)?;
     let entry = KeyEntry::plugin(name, id.as_str(), options.plugin.as_str(), config);

@@ -83,7 +83,7 @@ async fn sign_all(
     for reference in references {
         match sign_one(reference, options, session, finder, scene, output).await {
             // People see each signature when it is there; a program wants one document.
-            Ok(done) if is_text => output.report(&Signatures { signed: vec![done] })?,
+            Ok(done) if is_text => output.report_stored(&Signatures { signed: vec![done] })?,
             Ok(done) => all.signed.push(done),
             Err(failure) if references.len() > 1 => {
                 result = Err(failure.during(format!("cannot sign {reference}")));
@@ -93,7 +93,7 @@ async fn sign_all(
         }
     }
     if !is_text {
-        output.report(&all)?;
+        output.report_stored(&all)?;
     }
     result
 }

@@ -52,6 +52,7 @@ pub(crate) async fn request(
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     let subject: Subject = options.subject.parse().map_err(|e| Failure::usage(format!("{e}")))?;
+    check_writable(options.file.as_deref())?;
     let key = VaultKey::open(&options.key, scene, output).await?;
     let unissued = Unissued::request(&subject, &key.public).map_err(not_issued);
     let der = key.signed(unissued, scene).await?;
@@ -75,6 +76,7 @@ pub(crate) async fn self_sign(
     let too_long = || Failure::usage(format!("a certificate cannot be valid for {:?}", options.validity.0));
     let validity = SignedDuration::try_from(options.validity.0).map_err(|_| too_long())?;
     let to = from.checked_add(validity).map_err(|_| too_long())?;
+    check_writable(options.file.as_deref())?;
     let key = VaultKey::open(&options.key, scene, output).await?;
     let mut serial = [0; 16];
     aws_lc_rs::rand::fill(&mut serial)
@@ -190,6 +192,11 @@ fn not_issued(error: prokura_envelope::issue::IssueError) -> Failure {
 
 fn pem(label: &str, der: &[u8]) -> Result<String, Failure> {
     der::pem::encode_string(label, LineEnding::LF, der).map_err(|e| Failure::usage(e.to_string()))
+}
+
+/// Asked before the vault signs: a PIN or a touch is not spent on what cannot be written.
+fn check_writable(file: Option<&Path>) -> Result<(), Failure> {
+    file.map_or(Ok(()), state_file::check_creatable)
 }
 
 /// Writes the PEM to a new file, or to standard output.

@@ -18,7 +18,7 @@ use crate::cli::value::to_map;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Report, printable_line};
 use crate::plugin_start::{self, plugin_options};
-use crate::signing::vault_config;
+use crate::signing::{from_here, vault_config};
 use crate::signing_keys::{KeyEntry, SigningKeys};
 
 /// JSON of `key discover`: `{plugin, keys: [KEY], problems: [sentence]}`.
@@ -122,12 +122,9 @@ pub(crate) async fn create(
     scene: &Scene<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
-    if let Some(name) = &options.add
-        && SigningKeys::load(&scene.context.directories)?.find(Some(name)).is_ok()
-    {
-        return Err(Failure::usage(format!(
-            "signing key with name {name:?} already exists; no key was made"
-        )));
+    if let Some(name) = &options.add {
+        let addable = SigningKeys::check_addable(&scene.context.directories, name);
+        addable.map_err(|failure| failure.during("no key was made"))?;
     }
     let plugin = start(&options.vault, scene, output).await?;
     let config = vault_config(&options.vault.call.plugin_config);
@@ -137,10 +134,13 @@ pub(crate) async fn create(
     let key = Shown::of(made?);
     let plugin = options.vault.plugin.as_str();
     if let Some(name) = &options.add {
-        let config = to_map(&options.vault.call.plugin_config);
+        let config = from_here(to_map(&options.vault.call.plugin_config));
         warn_of_stored_secrets(&config, output);
         let entry = KeyEntry::plugin(name, &key.id, plugin, config);
-        SigningKeys::update(&scene.context.directories, |keys| keys.add(entry, false))?;
+        let added = SigningKeys::update(&scene.context.directories, |keys| keys.add(entry, false));
+        added.map_err(|failure| {
+            failure.during(format!("key {} was made and is not in the key list", printable_line(&key.id)))
+        })?;
     }
     let configured = !options.vault.call.plugin_config.is_empty();
     output.report(&Created { key, name: options.add.as_deref(), plugin, configured })

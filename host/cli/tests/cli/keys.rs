@@ -182,8 +182,15 @@ fn what_is_wrong_with_the_request_is_said_before_a_plugin_starts() {
     let key = ["--plugin", "dead", "--id", "k"];
     home.ok(&[&["key", "add"], &key[..], &["taken"]].concat());
     let create = ["key", "create", "--plugin", "dead", "--key-spec", "EC-256", "--add", "taken", "n"];
-    assert!(home.fails(2, &create).contains("\"taken\" already exists; no key was made"));
+    let refused = home.fails(2, &create);
+    assert!(refused.contains("no key was made: signing key with name \"taken\" already exists"), "{refused}");
+    let taken = home.test_certificate();
     for verb in ["request", "self-sign"] {
+        let subject = ["--subject", "CN=x,O=y,ST=z,C=XX", "--file"];
+        let refused = home.fails(2, &[&["cert", verb], &key[..], &subject, &[&taken]].concat());
+        assert!(refused.contains("already exists and is not overwritten"), "{refused}");
+        let refused = home.fails(2, &[&["cert", verb], &key[..], &subject, &["/proc/none/x.pem"]].concat());
+        assert!(refused.contains("cannot write /proc/none/x.pem"), "{refused}");
         let refused = home.fails(2, &[&["cert", verb], &key[..], &["--subject", "CN=x,O=y,ST=z"]].concat());
         assert!(refused.contains("lacks C"), "{refused}");
     }
@@ -192,7 +199,7 @@ fn what_is_wrong_with_the_request_is_said_before_a_plugin_starts() {
         std::fs::write(&path, bytes).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let pem = std::fs::read(home.test_certificate()).unwrap();
+    let pem = std::fs::read(taken).unwrap();
     let large = [&pem[..], &vec![b'\n'; 4 * 1024 * 1024]].concat();
     for (path, words) in [
         (file("large.pem", &large), "expected at most 4194304"),
@@ -201,5 +208,18 @@ fn what_is_wrong_with_the_request_is_said_before_a_plugin_starts() {
     ] {
         let refused = home.fails(2, &[&["cert", "install", &path], &key[..]].concat());
         assert!(refused.contains(words), "{words}: {refused}");
+    }
+}
+
+#[test]
+fn a_relative_path_in_the_key_list_means_the_same_file_from_everywhere() {
+    let home = Home::new();
+    home.script("dead", "exit 1");
+    let config = ["--plugin-config", "token-file=./token", "--plugin-config", "ca_certs=ca.pem"];
+    home.ok(&[&["key", "add", "--plugin", "dead", "--id", "k"], &config[..], &["relative"]].concat());
+    let here = home.path().canonicalize().unwrap();
+    let stored = std::fs::read_to_string(home.config("signingkeys.json")).unwrap();
+    for file in ["token", "ca.pem"] {
+        assert!(stored.contains(here.join(file).to_str().unwrap()), "{stored}");
     }
 }

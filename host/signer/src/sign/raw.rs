@@ -230,6 +230,8 @@ async fn sign_grpc(
     chain: &CertificateChain,
     deadline: Instant,
 ) -> Result<(Envelope, Option<String>, Option<String>), Error> {
+    // No PIN, touch or paid call for an envelope that cannot be made.
+    unsigned.check_chain(chain).map_err(|source| no_envelope(plugin, DESCRIBE_KEY, source))?;
     let (spec, digest) = (unsigned.key_spec(), unsigned.digest());
     let described = description.public_key.as_ref();
     let order = Order { key, spec, digest: &digest, described, is_repetition: false };
@@ -269,11 +271,11 @@ fn finish(
     signature: RawSignature,
     chain: &CertificateChain,
 ) -> Result<Envelope, Error> {
-    unsigned.finish(signature, chain).map_err(|source| Error::Envelope {
-        plugin: plugin.name().clone(),
-        call,
-        source: Box::new(source),
-    })
+    unsigned.finish(signature, chain).map_err(|source| no_envelope(plugin, call, source))
+}
+
+fn no_envelope(plugin: &Plugin, call: &'static str, source: prokura_envelope::Error) -> Error {
+    Error::Envelope { plugin: plugin.name().clone(), call, source: Box::new(source) }
 }
 
 /// Over gRPC the chain comes with the description, over stdio with the signature.
