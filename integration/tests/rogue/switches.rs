@@ -212,6 +212,9 @@ fn expected(switch: Break, grpc: bool) -> Expected {
         Break::ExtraCertificate => {
             Refused(1, &["breaks CERT-4:", "rogue root", "is self-signed but at position 1", CONFIGURER])
         }
+        // Over gRPC the chain is known before the key is used: no PIN, touch or paid call for nothing.
+        Break::ExpiredLeaf if grpc => Refused(1, &["returned from DescribeKey", "breaks CERT-2:", CONFIGURER]),
+        Break::CaAsLeaf if grpc => Refused(1, &["returned from DescribeKey", "breaks CERT-7:", CONFIGURER]),
         Break::CaAsLeaf => Refused(1, &["breaks CERT-7:", "rogue leaf", "is a CA certificate", CONFIGURER]),
         Break::ExpiredLeaf => {
             Refused(1, &["breaks CERT-2:", "rogue leaf", "is expired", "to 2021-01-01T00:00:00Z", CONFIGURER])
