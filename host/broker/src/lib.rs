@@ -10,5 +10,6 @@
 //! No signature is made without a permit and a durable record: the call that signs takes both by
 //! value, and each has one maker.
 
+pub mod content;
 pub mod limits;
 pub mod peer;
