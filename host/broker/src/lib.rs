@@ -12,5 +12,6 @@
 
 pub mod config;
 pub mod content;
+pub mod identity;
 pub mod limits;
 pub mod peer;

@@ -1,5 +1,7 @@
 //! What the broker accepts at most, and why.
 
+use std::time::Duration;
+
 /// A peer's id. A SPIFFE ID has at most 2048 bytes (SPIFFE ID, section 2); nothing longer names anybody.
 pub const PEER_ID_BYTES_MAX: usize = 2048;
 
@@ -63,3 +65,75 @@ pub const DRAIN_MAX_S: u64 = 3600;
 
 /// The default is below systemd's TimeoutStopSec= of 90 s, after which it kills.
 pub const DRAIN_DEFAULT_S: u64 = 60;
+
+// Identities (identity.rs).
+
+/// Characters of foreign text quoted in a refusal.
+pub const IDENTITY_QUOTED_CHARS_MAX: usize = 200;
+/// Subject alternative names of one client certificate. Machines have a handful.
+pub const CERTIFICATE_NAMES_MAX: usize = 32;
+/// Certificates a client may send. Real chains have up to four.
+pub const CLIENT_CHAIN_MAX: usize = 8;
+/// Bytes of them together: eight certificates of 4 KiB, which is what RSA-4096 with many names takes.
+pub const CLIENT_CHAIN_BYTES_MAX: usize = 32 * 1024;
+/// Client CAs in the configuration.
+pub const CLIENT_CAS_MAX: usize = 256;
+/// Pinned client keys in the configuration: lists kept by hand are shorter.
+pub const PINNED_KEYS_MAX: usize = 1024;
+/// Certificates in one PEM file of the configuration.
+pub const SERVER_CHAIN_MAX: usize = 256;
+/// One PEM file of the configuration: 256 certificates of 4 KiB.
+pub const PEM_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// TLS sessions kept for resumption; one has about 4 KiB with the client's chain, so 16 MiB at most.
+pub const TLS_SESSIONS_MAX: usize = 4096;
+/// Bytes read of `/etc/passwd` and `/etc/group`: 10,000 accounts.
+pub const ACCOUNT_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Groups of one account that become claims; names have at most 32 bytes, so they fit one claim.
+pub const ACCOUNT_GROUPS_MAX: usize = 128;
+
+// OIDC tokens (identity/token.rs).
+
+/// A bearer token. GitHub's have 2 KiB, Kubernetes' 1.5 KiB; more than 8 KiB does not pass most proxies.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// Nesting of JSON in tokens and key sets. Kubernetes needs three levels.
+pub const TOKEN_JSON_DEPTH_MAX: usize = 16;
+/// JSON values in one token or key set: 64 keys of 16 members fit.
+pub const TOKEN_JSON_VALUES_MAX: usize = 4096;
+/// A key id in a token's header; a SHA-512 thumbprint in hex has 128.
+pub const KID_BYTES_MAX: usize = 256;
+/// The longest lifetime an operator may allow: a job of a day. A longer token is a password.
+pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How far clocks may differ.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+/// Issuers in the configuration.
+pub const ISSUERS_MAX: usize = 64;
+/// Audiences of one issuer, and of one token.
+pub const AUDIENCES_MAX: usize = 16;
+/// Claims that an issuer's tokens must have.
+pub const REQUIRED_CLAIMS_MAX: usize = 32;
+/// URL of an issuer or of its keys.
+pub const ISSUER_URL_BYTES_MAX: usize = 1024;
+/// Discovery document. Real ones have 1 to 8 KiB.
+pub const DISCOVERY_BYTES_MAX: usize = 64 * 1024;
+/// JWK set: 64 keys of RSA-4096 with certificates.
+pub const JWKS_BYTES_MAX: usize = 512 * 1024;
+/// Keys in it. Issuers have two to ten.
+pub const JWKS_KEYS_MAX: usize = 64;
+/// How long connecting to an issuer may take.
+pub const ISSUER_CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+/// How long fetching its keys may take, both documents together; a build waits for it.
+pub const ISSUER_DEADLINE: Duration = Duration::from_secs(10);
+/// How long keys are fresh if the issuer does not say.
+pub const KEYS_FRESH: Duration = Duration::from_secs(3600);
+/// At least, whatever it says: it is not asked for every token.
+pub const KEYS_FRESH_MIN: Duration = Duration::from_secs(60);
+/// At most: a key that was withdrawn is not used for longer.
+pub const KEYS_FRESH_MAX: Duration = Duration::from_secs(6 * 3600);
+/// How long a request waits for the refresh of stale keys before it goes on with the old ones.
+pub const KEYS_STALE_WAIT: Duration = Duration::from_secs(2);
+/// How long keys serve while their issuer does not answer: a night's outage, not a holiday.
+pub const KEYS_OLD_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Between two fetches, whatever unknown key ids come.
+pub const KEYS_PAUSE: Duration = Duration::from_secs(30);
+/// Between two fetches after one that failed.
+pub const KEYS_RETRY_PAUSE: Duration = Duration::from_secs(5);

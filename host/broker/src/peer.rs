@@ -67,7 +67,6 @@ impl Peer {
     ///
     /// # Errors
     /// [`TooMuch`] if a limit of [`crate::limits`] is exceeded.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the rooms that identify callers come next"))]
     pub(crate) fn new(
         kind: PeerKind,
         id: String,

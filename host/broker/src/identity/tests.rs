@@ -1,0 +1,3 @@
+//! Tests of identities that need several rooms.
+
+mod certificates;
