@@ -15,3 +15,4 @@ pub mod content;
 pub mod identity;
 pub mod limits;
 pub mod peer;
+pub mod schedule;

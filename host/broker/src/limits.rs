@@ -137,3 +137,35 @@ pub const DRAIN_MAX_S: u64 = 3600;
 
 /// The default is below systemd's TimeoutStopSec= of 90 s, after which it kills.
 pub const DRAIN_DEFAULT_S: u64 = 60;
+
+/// Keys that serve under one name. Each is looked at for each request.
+pub const TARGETS_MAX: usize = 8;
+
+/// Vaults that are scheduled, and classes of keys in each.
+pub const VAULTS_MAX: usize = 10_000;
+/// See [`VAULTS_MAX`]. Each is looked at whenever a call of the vault ends.
+pub const CLASSES_MAX: usize = 16;
+
+/// Requests that wait for one class of keys of one vault: at 1,000 a second, what ten seconds serve.
+pub const WAITING_DEFAULT: usize = 10_000;
+/// The same of one peer. Its line is kept sorted: at most half of it moves, some 30 KiB.
+pub const WAITING_PER_PEER_DEFAULT: usize = 1000;
+
+/// For how long a vault that throttles without saying how long is left alone.
+pub const THROTTLED_PAUSE: Duration = Duration::from_millis(250);
+/// What a vault may ask for at most: longer is a mistake, or nothing to wait for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+
+/// For how long a vault that fails is left alone; doubles each time ...
+pub const BREAKER_REST: Duration = Duration::from_millis(500);
+/// ... up to this, so that a vault that is back is found soon.
+pub const BREAKER_REST_MAX: Duration = Duration::from_secs(4);
+/// For how long a key that failed is passed over if another can serve.
+pub const KEY_REST: Duration = Duration::from_secs(30);
+
+/// Attempts for one request. More than failures in a row close a vault, so that a request outlives its outage.
+pub const ATTEMPTS_MAX: u32 = 8;
+/// Half the bound of the pause before the first retry.
+pub const RETRY_BASE: Duration = Duration::from_millis(100);
+/// The longest bound.
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
