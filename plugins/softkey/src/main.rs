@@ -18,5 +18,6 @@ or
 
 fn main() -> ExitCode {
     let metadata = prokura_plugin::metadata!("softkey", "Signs with keys in files. NOT FOR PRODUCTION");
-    prokura_plugin::Service::new(metadata, key::open_key).usage(USAGE).run()
+    // It needs the digest alone; that it takes the bytes lets the kit try it.
+    prokura_plugin::Service::new(metadata, key::open_key).usage(USAGE).reads_to_be_signed().run()
 }
