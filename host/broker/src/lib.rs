@@ -16,3 +16,4 @@ pub mod identity;
 pub mod limits;
 pub mod peer;
 pub mod schedule;
+pub mod state;

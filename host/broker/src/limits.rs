@@ -169,3 +169,46 @@ pub const ATTEMPTS_MAX: u32 = 8;
 pub const RETRY_BASE: Duration = Duration::from_millis(100);
 /// The longest bound.
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+// What is remembered (state.rs).
+
+/// An idempotency key, as the protocol says.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+
+/// An answer kept for its idempotency key: signature, chain, receipt. Chains are below 20 KiB, entries below 64 KiB.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// How long an answer may be kept, in seconds. The protocol promises a day; also what remains after the clock jumped
+/// back.
+pub const ANSWER_TTL_MAX_S: u64 = 2 * 24 * 60 * 60;
+
+/// How long a claim may wait for its answer, in seconds: as long as a request may wait through an outage of the vault.
+pub const CLAIM_LEASE_MAX_S: u64 = 60 * 60;
+
+/// How long a named lease may run, in seconds: as long as the log may stand still when its sequencer dies.
+pub const LEASE_TTL_MAX_S: u64 = 60;
+
+/// Connections of one replica. PostgreSQL allows 100 to all its clients unless told otherwise.
+pub const STATE_CONNECTIONS_MAX: u32 = 64;
+
+/// How long a statement of the state may take, and how long one waits for a connection, in seconds. A restart of
+/// PostgreSQL takes 3; a request whose state takes longer is better refused.
+pub const STATE_WAIT_MAX_S: u64 = 10;
+
+/// Operations on SQLite that share one flush, and how many may wait for it.
+pub const STATE_BATCH_MAX: usize = 128;
+
+/// Operations that may wait for SQLite: as many as requests may be under way.
+pub const STATE_WAITING_MAX: usize = 4096;
+
+/// Rows that one step of pruning removes: a few milliseconds' work.
+pub const PRUNED_ROWS_MAX: i64 = 1000;
+
+/// Entries appended to, or read from, the shared journal in one step, and how many bytes they have together.
+pub const JOURNAL_STEP_ENTRIES_MAX: usize = 1024;
+
+/// Bytes appended to the shared journal in one step.
+pub const JOURNAL_STEP_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How far the clocks of replicas may differ, in milliseconds, before a budget takes it for a clock that jumped.
+pub const CLOCK_SKEW_MAX_MS: i64 = 5 * 1000;
