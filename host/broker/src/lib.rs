@@ -15,5 +15,6 @@ pub mod content;
 pub mod identity;
 pub mod limits;
 pub mod peer;
+pub mod policy;
 pub mod schedule;
 pub mod state;

@@ -212,3 +212,45 @@ pub const JOURNAL_STEP_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How far the clocks of replicas may differ, in milliseconds, before a budget takes it for a clock that jumped.
 pub const CLOCK_SKEW_MAX_MS: i64 = 5 * 1000;
+
+// Policies and what they are asked (policy/).
+
+/// Files of policies. One team, one file; nobody reads more than this.
+pub const POLICY_FILES_MAX: usize = 256;
+
+/// One file of policies, in bytes: about 5000 policies.
+pub const POLICY_FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// All files of policies together, in bytes.
+pub const POLICY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Policies of all files. Each is evaluated for each request of its action: 1000 cost about a millisecond.
+pub const POLICIES_MAX: usize = 4096;
+
+/// Depth of brackets and `if` in a policy. People write five; Cedar's parser takes up to 60 KiB of stack for each, and
+/// threads have 2 MiB.
+pub const POLICY_DEPTH_MAX: usize = 24;
+
+/// Operators in one policy (`&&`, `||`, arithmetic, dots). People write thirty; the parser recurses on chains of them.
+pub const POLICY_OPERATORS_MAX: usize = 1024;
+
+/// The name of a policy, in bytes: it stands in errors, logs and metrics.
+pub const POLICY_NAME_BYTES_MAX: usize = 128;
+
+/// Problems of one load that are told; the rest is counted.
+pub const POLICY_PROBLEMS_MAX: usize = 50;
+
+/// Policies that are named as having come near, in a denial.
+pub const NEAREST_MAX: usize = 5;
+
+/// The reference a caller claims, in bytes; as the protocol says.
+pub const CLAIMED_REFERENCE_BYTES_MAX: usize = 1024;
+
+/// Further claims of one request; as the protocol says.
+pub const CLAIMED_MAX: usize = 32;
+
+/// The name of such a claim, in bytes.
+pub const CLAIMED_NAME_BYTES_MAX: usize = 64;
+
+/// The value of such a claim, in bytes.
+pub const CLAIMED_VALUE_BYTES_MAX: usize = 1024;
