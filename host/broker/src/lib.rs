@@ -10,6 +10,7 @@
 //! No signature is made without a permit and a durable record: the call that signs takes both by
 //! value, and each has one maker.
 
+pub mod audit;
 pub mod config;
 pub mod content;
 pub mod identity;

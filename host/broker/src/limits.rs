@@ -254,3 +254,47 @@ pub const CLAIMED_NAME_BYTES_MAX: usize = 64;
 
 /// The value of such a claim, in bytes.
 pub const CLAIMED_VALUE_BYTES_MAX: usize = 1024;
+
+// --- audit ---
+
+/// A log entry. C2SP tlog-tiles gives its length two bytes; half of that keeps a full bundle below 8 MiB.
+pub const AUDIT_ENTRY_BYTES_MAX: usize = 32 * 1024;
+
+/// The decoded artifact in a record. A descriptor with a handful of annotations has below 2 KiB.
+pub const AUDIT_ARTIFACT_BYTES_MAX: usize = 8 * 1024;
+
+/// Names, versions, request ids and references of a record; the longest, a claimed reference, has at most 1024.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 2048;
+
+/// Claims of a peer that are recorded; more than policies look at.
+pub const AUDIT_CLAIMS_MAX: usize = 32;
+
+/// Policies named in a record. More than a few never permit one request.
+pub const AUDIT_POLICIES_MAX: usize = 64;
+
+/// An error's text in a record; longer ones are cut, for the record of a failure must never fail.
+pub const AUDIT_ERROR_BYTES_MAX: usize = 2048;
+
+/// The log's name. It stands in every checkpoint.
+pub const AUDIT_ORIGIN_BYTES_MAX: usize = 256;
+
+/// A checkpoint that is read: at least 16 signatures must be accepted, of up to 5 kB (C2SP signed-note).
+pub const AUDIT_CHECKPOINT_BYTES_MAX: usize = 128 * 1024;
+
+/// Entries of one commit. The tree's edge proves the last 256 from memory.
+pub const AUDIT_COMMIT_ENTRIES_MAX: usize = 256;
+
+/// Bytes of one commit, and so the memory it takes.
+pub const AUDIT_COMMIT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Entries waiting for a commit: four commits, beyond which callers wait their turn.
+pub const AUDIT_QUEUE_MAX: usize = 1024;
+
+/// A segment of the journal. Written ahead as zeros, so that a commit changes no metadata of the file system.
+pub const AUDIT_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Entries recorded and not yet in tiles; beyond it commits wait for the tiles.
+pub const AUDIT_UNPUBLISHED_MAX: u64 = 64 * 1024;
+
+/// Problems that a verification names before it gives up: the log is lost by then.
+pub const AUDIT_PROBLEMS_MAX: usize = 1000;
