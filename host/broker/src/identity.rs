@@ -20,7 +20,7 @@ mod refusal;
 mod spiffe;
 mod strict_json;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod tls;

@@ -15,6 +15,7 @@ pub mod config;
 pub mod content;
 pub mod identity;
 pub mod limits;
+pub mod listen;
 pub mod peer;
 pub mod policy;
 pub mod schedule;

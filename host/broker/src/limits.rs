@@ -36,6 +36,48 @@ pub const ACCOUNT_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Groups of one account that become claims; names have at most 32 bytes, so they fit one claim.
 pub const ACCOUNT_GROUPS_MAX: usize = 128;
 
+// Connections (listen.rs).
+
+/// Open connections of one listener: at 70 KiB each with TLS, 300 MiB at most, and far below systemd's 524,288 files.
+pub const LISTENER_CONNECTIONS_MAX: usize = 4096;
+/// Open connections of one origin: a busy build host, or a NAT with some of them.
+pub const ORIGIN_CONNECTIONS_MAX: usize = 1024;
+/// New connections of one origin at once: a pipeline that fans out.
+pub const ORIGIN_BURST: u32 = 256;
+/// New connections of one origin in a second after that. A handshake costs about 2 ms of CPU, so one origin takes at
+/// most a tenth of one core.
+pub const ORIGIN_RATE: f64 = 50.0;
+/// Origins whose rate is remembered, 100 bytes each.
+pub const ORIGINS_MAX: usize = 65_536;
+/// Handshakes under way: 100 ms each at 10,000 a second.
+pub const HANDSHAKES_MAX: usize = 1024;
+/// How long a handshake may take: two round trips, even over a satellite, and a busy machine on either side.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the HTTP/2 preface may take after it; clients send it at once.
+pub const PREFACE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a client may read nothing of what it asked for.
+pub const WRITE_STALL_DEADLINE: Duration = Duration::from_secs(30);
+/// Connections that wait for the gRPC server to take them.
+pub const CONNECTIONS_QUEUED: usize = 64;
+/// Pause when no connection can be accepted at all.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Open calls of one connection: 256 signatures in flight, and some questions beside them.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 512;
+/// Headers of one call: a token of 16 KiB fits.
+pub const HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
+/// Calls that a client reset before they were looked at (CVE-2023-44487).
+pub const RESETS_PENDING_MAX: usize = 20;
+/// Calls that the server reset because of a client's errors (CVE-2025-8671).
+pub const RESETS_BY_ERROR_MAX: usize = 256;
+/// Bytes that a client may send ahead on one call; the largest request fits.
+pub const WINDOW_BYTES: u32 = 512 * 1024;
+/// And on all calls of a connection.
+pub const WINDOW_CONNECTION_BYTES: u32 = 4 * 1024 * 1024;
+/// How often a silent connection is asked whether the other side is there.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long it may take to answer.
+pub const PING_DEADLINE: Duration = Duration::from_secs(20);
+
 // OIDC tokens (identity/token.rs).
 
 /// A bearer token. GitHub's have 2 KiB, Kubernetes' 1.5 KiB; more than 8 KiB does not pass most proxies.

@@ -31,6 +31,14 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Client { chain: vec![certificate.der().clone()], key }
     }
+
+    /// A server for 127.0.0.1.
+    pub(crate) fn server(&self) -> Client {
+        self.client(|params| {
+            params.subject_alt_names = vec![rcgen::SanType::IpAddress([127, 0, 0, 1].into())];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        })
+    }
 }
 
 /// A chain and its key.

@@ -108,7 +108,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
     let pem = read(path, &open(path)?)?;
     let chain = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| content(quoted(&e.to_string())))?;
+        .map_err(|_| content("PEM that cannot be decoded".to_owned()))?;
     match chain.len() {
         0 => Err(content("no certificate".to_owned())),
         1..=SERVER_CHAIN_MAX => Ok(chain),
@@ -218,6 +218,18 @@ struct Callers {
     tokens: bool,
 }
 
+impl Callers {
+    /// The error whose TLS alert tells the client most, such as `certificate_expired`.
+    fn alert(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now: UnixTime) -> rustls::Error {
+        let judged =
+            self.trust.authorities().map(|authorities| authorities.verify_client_cert(leaf, rest, now));
+        match judged {
+            Some(Err(error)) => error,
+            _ => CertificateError::ApplicationVerificationFailure.into(),
+        }
+    }
+}
+
 impl ClientCertVerifier for Callers {
     fn offer_client_auth(&self) -> bool {
         !self.trust.is_empty()
@@ -243,12 +255,12 @@ impl ClientCertVerifier for Callers {
     ) -> Result<ClientCertVerified, rustls::Error> {
         let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let now = Timestamp::from_second(seconds).map_err(|e| rustls::Error::General(e.to_string()))?;
-        match self.trust.check(&chain, now) {
+        let time = Timestamp::from_second(seconds).map_err(|e| rustls::Error::General(e.to_string()))?;
+        match self.trust.check(&chain, time) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(refusal) => {
                 tracing::warn!(%refusal, "a client certificate was refused");
-                Err(CertificateError::ApplicationVerificationFailure.into())
+                Err(self.alert(end_entity, intermediates, now))
             }
         }
     }
