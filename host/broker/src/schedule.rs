@@ -16,4 +16,14 @@ pub mod fault;
 pub mod peers;
 pub mod published;
 pub mod queue;
+mod random;
+pub mod refusal;
 pub mod retry;
+mod room;
+pub mod scheduler;
+pub mod vault;
+
+pub use room::TooMany;
+
+#[cfg(test)]
+mod simulation;

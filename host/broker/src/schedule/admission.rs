@@ -5,25 +5,37 @@ use std::time::{Duration, Instant};
 /// For how long a measured time is believed. After it the vault is asked again, however slow it was.
 const BELIEVED: Duration = Duration::from_secs(5);
 
-/// How long a vault takes, lately.
+/// How long a vault takes, lately: mean and deviation, weighted as TCP's round trip times are (RFC 6298, section 2).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Latency {
     mean: Duration,
+    deviation: Duration,
     measured_at: Option<Instant>,
 }
 
 impl Latency {
     /// One call took so long.
     pub fn measured(&mut self, now: Instant, took: Duration) {
-        // The weight of TCP's round trip times (RFC 6298, section 2): one in eight.
-        self.mean = if self.mean.is_zero() { took } else { (self.mean * 7 + took) / 8 };
+        if self.measured_at.is_none() {
+            self.mean = took;
+        }
+        self.deviation = (self.deviation * 3 + self.mean.abs_diff(took)) / 4;
+        self.mean = (self.mean * 7 + took) / 8;
         self.measured_at = Some(now);
     }
 
-    /// What the next call may take: nothing if nothing was measured lately, so that a guess refuses nobody.
+    /// What a call takes on average: nothing if nothing was measured lately, so that a guess refuses nobody.
     pub fn expected(&self, now: Instant) -> Duration {
-        let fresh = self.measured_at.is_some_and(|at| now.saturating_duration_since(at) <= BELIEVED);
-        if fresh { self.mean } else { Duration::ZERO }
+        if self.is_fresh(now) { self.mean } else { Duration::ZERO }
+    }
+
+    /// What nearly all calls take at most; as [`Latency::expected`].
+    pub fn at_most(&self, now: Instant) -> Duration {
+        if self.is_fresh(now) { self.mean + 2 * self.deviation } else { Duration::ZERO }
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.measured_at.is_some_and(|at| now.saturating_duration_since(at) <= BELIEVED)
     }
 }
 
@@ -99,7 +111,8 @@ mod tests {
         latency.measured(now, 8 * SECOND);
         assert_eq!(latency.expected(now), 8 * SECOND);
         latency.measured(now, Duration::ZERO);
-        assert_eq!(latency.expected(now), 7 * SECOND);
+        assert_eq!((latency.expected(now), latency.at_most(now)), (7 * SECOND, 11 * SECOND));
         assert_eq!(latency.expected(now + 6 * SECOND), Duration::ZERO);
+        assert_eq!(latency.at_most(now + 6 * SECOND), Duration::ZERO);
     }
 }
