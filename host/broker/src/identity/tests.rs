@@ -1,3 +1,6 @@
 //! Tests of identities that need several rooms.
 
 mod certificates;
+mod issuer;
+mod keys;
+mod tokens;
