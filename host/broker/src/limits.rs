@@ -266,7 +266,7 @@ pub const POLICY_FILE_BYTES_MAX: usize = 1024 * 1024;
 /// All files of policies together, in bytes.
 pub const POLICY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Policies of all files. Each is evaluated for each request of its action: 1000 cost about a millisecond.
+/// Policies of all files: as many as an operator with a policy for each of thousands of repositories has.
 pub const POLICIES_MAX: usize = 4096;
 
 /// Depth of brackets and `if` in a policy. People write five; Cedar's parser takes up to 60 KiB of stack for each, and

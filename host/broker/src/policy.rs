@@ -13,8 +13,9 @@
 //! # Cost
 //!
 //! Cedar has no loops, no recursion and no calls: one policy costs at most its own length, times the length of a text
-//! where `like` compares with a pattern. All three are bounded by [`crate::limits`], so one decision is linear in the
-//! number of policies whose action matches.
+//! where `like` compares with a pattern. All three are bounded by [`crate::limits`]. Only policies whose scope matches
+//! are evaluated, and those that name another key are not even looked at: who scopes policies by key pays for the
+//! policies of one key. At worst a decision is linear in the number of policies.
 
 mod claimed;
 mod decide;
@@ -26,6 +27,7 @@ mod origin;
 mod problem;
 mod scope;
 mod set;
+mod slice;
 
 pub use claimed::{Claimed, InvalidClaim, Reference};
 pub use decide::{Denial, Explanation, Permit};

@@ -122,10 +122,15 @@ impl PolicySet {
     }
 
     fn judge(&self, asked: &Asked) -> Verdict {
-        let Some(slice) = self.slices.get(&asked.act) else {
-            return Verdict { permitted_by: Vec::new(), denial: Some(self.denial(asked)) };
+        let slice = self.slices.get(&asked.act).map_or_else(|| Ok(Default::default()), |s| s.set_for(asked));
+        let slice = match slice {
+            Ok(slice) => slice,
+            Err(problem) => {
+                let denial = Denial { failed: vec![problem], ..self.denial(asked) };
+                return Verdict { permitted_by: Vec::new(), denial: Some(denial) };
+            }
         };
-        let response = Authorizer::new().is_authorized(&asked.request, slice, &asked.entities);
+        let response = Authorizer::new().is_authorized(&asked.request, &slice, &asked.entities);
         let reasons: BTreeSet<String> =
             response.diagnostics().reason().map(|id| AsRef::<str>::as_ref(id).to_owned()).collect();
         let reasons: Vec<String> = reasons.into_iter().collect();

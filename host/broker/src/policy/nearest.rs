@@ -6,7 +6,7 @@ use cedar_policy::{Effect, EvalResult, Expression, eval_expression};
 
 use super::entities::Asked;
 use super::origin::{self, Part};
-use super::set::PolicySet;
+use super::set::{PolicySet, name_of};
 use crate::limits::NEAREST_MAX;
 
 /// A policy that would permit if its conditions held.
@@ -35,15 +35,12 @@ const EXPRESSION_CHARS_MAX: usize = 256;
 
 /// The permitting policies whose scope matches, best first; at most [`NEAREST_MAX`].
 pub(super) fn of(set: &PolicySet, asked: &Asked) -> Box<[Nearest]> {
-    let action = set.entity_names.act(asked.act);
-    let meant = set.policies.iter().filter(|(_, (_, scope))| {
-        scope.effect == Effect::Permit
-            && scope.has_action(&action, &asked.entities)
-            && scope.has_principal(&asked.principal, &asked.entities)
-            && scope.has_resource(&asked.resource, &asked.entities)
-    });
-    let mut ways: Vec<Way> = meant.map(|(name, (origin, _))| way(name, &origin.text, asked)).collect();
-    ways.sort_by_key(|way| std::cmp::Reverse(way.held));
+    let meant = set.slices.get(&asked.act).into_iter().flat_map(|slice| slice.meant_for(asked));
+    let permits = meant.filter(|(scope, _)| scope.effect == Effect::Permit);
+    let named = permits.map(|(_, policy)| name_of(policy));
+    let mut ways: Vec<Way> =
+        named.filter_map(|name| set.origin(&name).map(|origin| way(&name, &origin.text, asked))).collect();
+    ways.sort_by(|a, b| b.held.cmp(&a.held).then_with(|| a.nearest.policy.cmp(&b.nearest.policy)));
     ways.into_iter().take(NEAREST_MAX).map(|way| way.nearest).collect()
 }
 

@@ -32,6 +32,16 @@ impl Scope {
         }
     }
 
+    /// The key or group of keys it names, if it names one.
+    pub(super) const fn named_resource(&self) -> Option<&EntityUid> {
+        match &self.resource {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
+            ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => {
+                Some(uid)
+            }
+        }
+    }
+
     /// Whether it is meant for this caller.
     pub(super) fn has_principal(&self, principal: &EntityUid, entities: &Entities) -> bool {
         match &self.principal {

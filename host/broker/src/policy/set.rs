@@ -13,6 +13,7 @@ use super::facts::Act;
 use super::origin::{self, Origin};
 use super::problem::{LoadError, Problem, position};
 use super::scope::Scope;
+use super::slice::Slice;
 use crate::limits::{
     POLICIES_MAX, POLICY_BYTES_MAX, POLICY_DEPTH_MAX, POLICY_FILE_BYTES_MAX, POLICY_FILES_MAX,
     POLICY_NAME_BYTES_MAX, POLICY_OPERATORS_MAX,
@@ -36,7 +37,7 @@ pub struct PolicySet {
     /// By name.
     pub(super) policies: BTreeMap<String, (Origin, Scope)>,
     /// Those that may matter, by action.
-    pub(super) slices: BTreeMap<Act, cedar_policy::PolicySet>,
+    pub(super) slices: BTreeMap<Act, Slice>,
     warnings: Vec<Problem>,
     hash: [u8; 32],
 }
@@ -109,7 +110,7 @@ impl PolicySet {
     pub fn unknown_keys(&self, keys: &BTreeSet<String>, groups: &BTreeSet<String>) -> Vec<Problem> {
         let (group_type, key_type) = self.entity_names.groups_and_keys();
         let mut problems = BTreeSet::new();
-        for policy in self.slices.values().flat_map(cedar_policy::PolicySet::policies) {
+        for policy in self.slices.values().flat_map(Slice::policies) {
             for uid in policy.entity_literals() {
                 let (what, known) = match uid.type_name() {
                     name if name == key_type => ("key", keys),
@@ -265,17 +266,13 @@ fn check_all(named: &[Named], texts: &[PolicyText], schema: &Schema) -> Result<V
     Ok(result.validation_warnings().flat_map(|w| place(w.policy_id(), DetailedError::from(w))).collect())
 }
 
-fn slices(
-    named: &[Named],
-    schema: &Schema,
-    names: &Names,
-) -> Result<BTreeMap<Act, cedar_policy::PolicySet>, String> {
+fn slices(named: &[Named], schema: &Schema, names: &Names) -> Result<BTreeMap<Act, Slice>, String> {
     let actions: Entities = schema.action_entities().map_err(|e| e.to_string())?;
     let slice = |act: Act| {
         let meant = named.iter().filter(|n| Scope::of(&n.policy).has_action(&names.act(act), &actions));
-        cedar_policy::PolicySet::from_policies(meant.map(|n| n.policy.clone())).map_err(|e| e.to_string())
+        Slice::new(meant.map(|n| n.policy.clone()).collect())
     };
-    Act::ALL.into_iter().map(|act| Ok((act, slice(act)?))).collect()
+    Ok(Act::ALL.into_iter().map(|act| (act, slice(act))).collect())
 }
 
 pub(super) fn name_of(policy: &Policy) -> String {

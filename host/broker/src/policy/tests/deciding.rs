@@ -177,3 +177,65 @@ fn a_pattern_of_many_stars_costs_no_more_than_its_length_times_that_of_the_text(
     by_github("ci").claim("long", json!("a".repeat(8000))).denied(&set, "is false");
     assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
 }
+
+/// Scopes that match or miss the caller, the key and the action in every way the language has.
+fn scopes() -> Vec<String> {
+    let principals = [
+        "principal",
+        "principal == Peer::\"UNIX:uid:5\"",
+        "principal == Peer::\"UNIX:uid:6\"",
+        "principal in PeerKind::\"UNIX\"",
+        "principal in PeerKind::\"OIDC\"",
+        "principal is Peer",
+        "principal is Peer in PeerKind::\"UNIX\"",
+        "principal in Peer::\"UNIX:uid:5\"",
+    ];
+    let resources = [
+        "resource",
+        "resource == Key::\"ci\"",
+        "resource == Key::\"other\"",
+        "resource in KeyGroup::\"g\"",
+        "resource in KeyGroup::\"h\"",
+        "resource is Key",
+        "resource is Key in KeyGroup::\"g\"",
+        "resource in Key::\"ci\"",
+    ];
+    let actions = [
+        "action",
+        "action in Action::\"sign\"",
+        "action == Action::\"signDigest\"",
+        "action in [Action::\"signNotaryJws\", Action::\"look\"]",
+    ];
+    let mut all = Vec::new();
+    for principal in principals {
+        for resource in resources {
+            all.extend(actions.map(|action| format!("{principal}, {action}, {resource}")));
+        }
+    }
+    all
+}
+
+#[test]
+fn what_is_left_out_before_evaluation_changes_no_decision() {
+    let policies: Vec<String> = scopes().iter().map(|scope| format!("permit ({scope});")).collect();
+    let set = load(&policies.join("\n"));
+    for digest_only in [false, true] {
+        let case = Case::new(PeerKind::Unix, "uid:5", json!({}), "ci")
+            .group("g")
+            .with(|c| c.digest_only = digest_only);
+        case.ask(&set, |set, wanted| {
+            let asked = set.entity_names.signature(&set.schema, set.offset, wanted).ok().unwrap();
+            let all = policies.join("\n").parse::<cedar_policy::PolicySet>().unwrap();
+            let response =
+                cedar_policy::Authorizer::new().is_authorized(&asked.request, &all, &asked.entities);
+            let mut expected: Vec<String> =
+                response.diagnostics().reason().map(|id| id.to_string().replace("policy", "")).collect();
+            expected.sort_by_key(|n| n.parse::<usize>().unwrap());
+            let number = |name: &String| name.trim_start_matches("test.cedar#").parse::<usize>().unwrap() - 1;
+            let mut found: Vec<usize> = set.decide(wanted).unwrap().policies().iter().map(number).collect();
+            found.sort_unstable();
+            assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+            assert!(found.len() > 20 && found.len() < policies.len());
+        });
+    }
+}
