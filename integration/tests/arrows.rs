@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("notation-azure-keyvault", &["prokura-plugin"]),
     ("notation-yubikey", &["prokura-plugin"]),
     ("notation-vault", &["prokura-plugin"]),
+    ("notation-prokura", &["prokura-plugin", "prokura-proto"]),
     (
         "prokura-integration",
         &[
