@@ -118,13 +118,28 @@ impl Log {
     /// # Errors
     /// [`AuditError::Open`] if another writer has it, or if anything acknowledged is missing or altered.
     pub fn open(directory: &Path, key: LogKey, options: Options) -> Result<Self, AuditError> {
+        Self::over(directory, key, options, |published| {
+            Ok(Arc::new(Segments::open(directory, options.segment_bytes, published)?))
+        })
+    }
+
+    /// As [`Log::open`], with the journal elsewhere: `journal` is given the number of entries that `directory`
+    /// publishes, and must still have those of the last bundle that is not full.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn over(
+        directory: &Path,
+        key: LogKey,
+        options: Options,
+        journal: impl FnOnce(u64) -> Result<Arc<dyn Journal>, JournalError>,
+    ) -> Result<Self, AuditError> {
         let failed = |reason: String| AuditError::Open { directory: directory.to_owned(), reason };
         let lock = lock(directory).map_err(|error| failed(error.to_string()))?;
         let before = published(directory, key.verifier()).map_err(|error| failed(error.to_string()))?;
         let size = before.as_ref().map_or(0, |reader| reader.checkpoint().size);
-        let journal = Segments::open(directory, options.segment_bytes, size);
-        let journal = journal.map_err(|error| failed(error.to_string()))?;
-        let shared = Shared { directory, key: Arc::new(key), journal: Arc::new(journal), lock };
+        let journal = journal(size).map_err(|error| failed(error.to_string()))?;
+        let shared = Shared { directory, key: Arc::new(key), journal, lock };
         shared.start(before.as_ref(), options).map_err(failed)
     }
 
