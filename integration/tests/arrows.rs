@@ -33,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "prokura-integration",
         &[
+            "prokura-broker",
             "prokura-envelope",
             "prokura-plugin",
             "prokura-proto",
