@@ -11,11 +11,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use prokura_envelope::certificate::{Certificate, MissingIssuer, NoChain, Resolved, resolve};
 use prokura_plugin::certificate::read_bundle;
+use prokura_plugin::message::capability;
 use prokura_plugin::{CA_CERTS, CertificateChain, PublicKey};
 
 use crate::error::Error;
 use crate::limits::{ISSUERS_DEADLINE, ISSUERS_FETCHED_MAX};
-use crate::plugin::KeyReference;
+use crate::plugin::{KeyReference, Plugin};
+use crate::sign::KeyDescription;
 
 /// What a fetch returns: the body, or why there is none.
 pub type Fetched<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send + 'a>>;
@@ -24,6 +26,23 @@ pub type Fetched<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Se
 pub trait FetchIssuer: Send + Sync {
     /// The body of `url`, which is `http` or `https`.
     fn fetch<'a>(&'a self, url: &'a str) -> Fetched<'a>;
+}
+
+/// The whole chain of a described key: what the vault holds, completed from the bundle of its plugin config and, if the
+/// plugin was started so, from the network. For hosts that keep a key's chain beyond one signature.
+///
+/// # Errors
+/// [`Error::Incapable`] if the description came over stdio, which tells no public key; otherwise why there is no chain.
+pub async fn complete_chain(
+    plugin: &Plugin,
+    key: &KeyReference,
+    description: &KeyDescription,
+    at: Timestamp,
+) -> Result<CertificateChain, Error> {
+    match (&description.public_key, &description.chain) {
+        (Some(public_key), Some(held)) => completed(key, public_key, held, plugin.fetch_issuers(), at).await,
+        _ => Err(plugin.incapable(capability::TRANSPORT_GRPC_1, "keeping the chain of a key takes")),
+    }
 }
 
 /// The chain of `key` as far as it can be completed from `held`, the bundle of the key's plugin config and, with
