@@ -5,7 +5,7 @@
 //!
 //! ```toml
 //! [listen]
-//! unix = "/run/prokura/broker.sock"   # unix_mode = "0660"
+//! unix = "/run/prokura/broker.sock"   # unix_group = 1234, whose members may connect
 //! tcp = "0.0.0.0:7443"                # with [tls]
 //!
 //! [tls]
@@ -14,6 +14,11 @@
 //! client_cas = ["tls/builders.pem"]
 //! pins = []                           # hex SHA-256 of a client's SubjectPublicKeyInfo
 //!
+//! [oidc.github]
+//! issuer = "https://token.actions.githubusercontent.com"
+//! audiences = ["signing.example"]
+//! required_claims = { repository_owner = ["acme"] }
+//!
 //! [policy]
 //! directory = "policy"
 //!
@@ -21,6 +26,7 @@
 //! directory = "/var/lib/prokura/log"
 //! name = "signing.example/log"        # the origin in its checkpoints
 //! key = "audit.key"                   # made at the first start if it is not there
+//! claims = ["repository", "ref"]      # of a caller's identity, recorded with each request
 //!
 //! [plugins]
 //! directory = "/usr/libexec/notation/plugins"
@@ -33,6 +39,7 @@
 //! labels = { team = "platform" }
 //! ```
 
+mod issuer;
 mod key;
 mod limits;
 mod table;
@@ -40,7 +47,8 @@ mod table;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::limits::{CONFIG_BYTES_MAX, KEYS_MAX};
+use crate::identity::IssuerConfig;
+use crate::limits::{AUDIT_CLAIMS_MAX, CONFIG_BYTES_MAX, KEYS_MAX};
 use table::Table;
 
 pub use key::{KeyConfig, KeyName};
@@ -54,6 +62,8 @@ pub struct Config {
     pub listen: Listen,
     /// TLS on TCP; present exactly if there is a TCP address.
     pub tls: Option<Tls>,
+    /// Issuers of tokens by which callers may be known.
+    pub issuers: Vec<IssuerConfig>,
     /// The directory of Cedar policies.
     pub policy_directory: PathBuf,
     /// The audit log.
@@ -73,8 +83,8 @@ pub struct Config {
 pub struct Listen {
     /// A UNIX socket.
     pub unix: Option<PathBuf>,
-    /// Its permissions.
-    pub unix_mode: u32,
+    /// The group whose members may connect; without it only the broker's own user and group.
+    pub unix_group: Option<u32>,
     /// A TCP address, with TLS.
     pub tcp: Option<SocketAddr>,
 }
@@ -101,6 +111,8 @@ pub struct Audit {
     pub name: String,
     /// The file of the key that signs its checkpoints.
     pub key: PathBuf,
+    /// Names of claims that are recorded with each request.
+    pub claims: Vec<String>,
 }
 
 /// How logs are written.
@@ -198,10 +210,12 @@ fn config(entries: toml::Table, base: &Path, problems: &mut Vec<Problem>) -> Opt
     let (listen_table, tls_table) = (inner("listen"), inner("tls"));
     let (policy, audit_table, plugins) = (inner("policy"), inner("audit"), inner("plugins"));
     let (keys_table, limits_table, log) = (inner("keys"), inner("limits"), inner("log"));
+    let oidc = inner("oidc");
     top.end();
     let listen = listen(listen_table.unwrap_or_default(), base, problems);
     let has_tls = tls_table.is_some();
-    let tls = tls_table.and_then(|table| tls(table, base, problems));
+    let issuers = issuer::read_all(oidc.unwrap_or_default(), base, problems);
+    let tls = tls_table.and_then(|table| tls(table, !issuers.is_empty(), base, problems));
     if listen.tcp.is_some() != has_tls {
         let message = if has_tls {
             "is there, but listen.tcp is not; add the address to listen on, or remove the section"
@@ -217,29 +231,20 @@ fn config(entries: toml::Table, base: &Path, problems: &mut Vec<Problem>) -> Opt
     let limits = limits::read(Table::new("limits", limits_table.unwrap_or_default(), base, problems));
     let log_format = log_format(log.unwrap_or_default(), base, problems);
     let (policy_directory, audit, plugins) = (policy_directory?, audit?, plugins?);
-    Some(Config { listen, tls, policy_directory, audit, plugins, keys, limits, log_format })
+    Some(Config { listen, tls, issuers, policy_directory, audit, plugins, keys, limits, log_format })
 }
 
 fn listen(entries: toml::Table, base: &Path, problems: &mut Vec<Problem>) -> Listen {
     let mut table = Table::new("listen", entries, base, problems);
     let unix = table.path("unix");
-    let mode = table.text("unix_mode").unwrap_or_else(|| "0660".to_owned());
-    let unix_mode = match u32::from_str_radix(&mode, 8) {
-        Ok(mode) if mode <= 0o777 => mode,
-        _ => {
-            table.problem(
-                "unix_mode",
-                "is no file mode, expected octal digits in quotes such as \"0660\"; correct it",
-            );
-            0
-        }
-    };
+    let group = table.number("unix_group", 0..=u64::from(u32::MAX) - 1, u64::MAX);
+    let unix_group = u32::try_from(group).ok();
     let tcp = table.parsed("tcp");
     table.end();
-    Listen { unix, unix_mode, tcp }
+    Listen { unix, unix_group, tcp }
 }
 
-fn tls(entries: toml::Table, base: &Path, problems: &mut Vec<Problem>) -> Option<Tls> {
+fn tls(entries: toml::Table, has_issuers: bool, base: &Path, problems: &mut Vec<Problem>) -> Option<Tls> {
     let mut table = Table::new("tls", entries, base, problems);
     let certificate = table.path("certificate");
     let certificate = table.required("certificate", certificate, "a PEM file with the broker's certificate");
@@ -247,8 +252,11 @@ fn tls(entries: toml::Table, base: &Path, problems: &mut Vec<Problem>) -> Option
     let key = table.required("key", key, "a PEM file with the certificate's key");
     let client_cas = table.paths("client_cas");
     let pins = table.texts("pins");
-    if client_cas.is_empty() && pins.is_empty() {
-        table.problem("client_cas", "is empty and so is pins: nobody could call; add one of both");
+    if client_cas.is_empty() && pins.is_empty() && !has_issuers {
+        table.problem(
+            "client_cas",
+            "is empty, so is pins, and there is no [oidc.NAME]: nobody could call; add one of them",
+        );
     }
     table.end();
     Some(Tls { certificate: certificate?, key: key?, client_cas, pins })
@@ -262,8 +270,12 @@ fn audit(entries: toml::Table, base: &Path, problems: &mut Vec<Problem>) -> Opti
     let name = table.required("name", name, "the log's name, such as \"signing.example/log\"");
     let key = table.path("key");
     let key = table.required("key", key, "the file of the log's key");
+    let claims = table.texts("claims");
+    if claims.len() > AUDIT_CLAIMS_MAX {
+        table.problem("claims", format!("found {} names, expected at most {AUDIT_CLAIMS_MAX}", claims.len()));
+    }
     table.end();
-    Some(Audit { directory: directory?, name: name?, key: key? })
+    Some(Audit { directory: directory?, name: name?, key: key?, claims })
 }
 
 fn directory(

@@ -13,10 +13,13 @@
 pub mod audit;
 pub mod config;
 pub mod content;
+pub mod daemon;
 pub mod identity;
 pub mod limits;
 pub mod listen;
 pub mod peer;
 pub mod policy;
 pub mod schedule;
+pub mod service;
 pub mod state;
+pub mod vaults;

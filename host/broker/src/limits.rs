@@ -340,3 +340,66 @@ pub const AUDIT_UNPUBLISHED_MAX: u64 = 64 * 1024;
 
 /// Problems that a verification names before it gives up: the log is lost by then.
 pub const AUDIT_PROBLEMS_MAX: usize = 1000;
+/// One message from a caller: to-be-signed bytes, claims and a frame around them.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Items of one SignStream that are under way; further ones are not read meanwhile.
+pub const STREAM_WINDOW: usize = 64;
+
+/// How long one SignStream may last: a day's batch. Each item has the time of one request.
+pub const STREAM_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Answers of one call that wait for a slow reader.
+pub const STREAM_BUFFER: usize = 16;
+
+// daemon
+
+/// Between two looks at keys that cannot be used yet, and at those that were described long ago.
+pub const WARM_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Sockets taken from systemd.
+pub const INHERITED_SOCKETS_MAX: u32 = 16;
+
+/// Claims that are recorded unless the operator names others: those by which CI systems tell what ran where.
+pub const RECORDED_CLAIMS: &[&str] = &[
+    "sub",
+    "repository",
+    "ref",
+    "sha",
+    "workflow_ref",
+    "job_workflow_ref",
+    "run_id",
+    "environment",
+    "actor",
+    "event_name",
+    "project_path",
+    "pipeline_source",
+    "pipeline_id",
+    "job_id",
+    "ci_config_ref_uri",
+    "user_login",
+    "kubernetes.io",
+    "serial",
+    "uid",
+    "pid",
+    "user",
+];
+
+// vaults
+
+/// How long a plugin has for one call. Below the longest deadline of a request: a vault that hangs so long is given up.
+pub const PLUGIN_CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Keys described at once when many are cold: vaults have quotas for that, too.
+pub const DESCRIPTIONS_AT_ONCE: usize = 8;
+
+/// A description is asked for again after this time, so that a renewed certificate is seen without a restart.
+pub const KEY_REFRESH_S: u64 = 3600;
+
+// service
+
+/// Answers kept for callers who ask again; one has about 8 KiB with chain and receipt, so 128 MiB at most.
+pub const ANSWERS_MAX: usize = 16_384;
+
+/// How long they are kept: a day, as the protocol says. In seconds.
+pub const ANSWERS_S: i64 = 24 * 3600;

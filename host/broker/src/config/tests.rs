@@ -46,7 +46,7 @@ fn problems(text: &str) -> Vec<String> {
 fn paths_are_relative_to_the_file_and_values_are_typed() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.listen.unix.as_deref(), Some(Path::new("/etc/prokura/broker.sock")));
-    assert_eq!((config.listen.unix_mode, config.limits.in_flight), (0o660, 12));
+    assert_eq!((config.listen.unix_group, config.limits.in_flight), (None, 12));
     let tls = config.tls.unwrap();
     assert_eq!(tls.key, Path::new("/etc/a.key"));
     assert_eq!(tls.client_cas, [PathBuf::from("/etc/prokura/tls/ca.pem")]);
