@@ -58,7 +58,7 @@ pub enum DaemonError {
     Parts(Vec<Problem>),
     /// A plugin.
     #[error(transparent)]
-    Plugin(#[from] prokura_signer::Error),
+    Plugin(Box<prokura_signer::Error>),
     /// The audit log.
     #[error(transparent)]
     Log(#[from] crate::audit::AuditError),
@@ -81,6 +81,12 @@ pub enum DaemonError {
     /// Requests were cut off at the end.
     #[error("{0} requests were still under way after limits.drain_s and were cut off; raise it")]
     CutOff(usize),
+}
+
+impl From<prokura_signer::Error> for DaemonError {
+    fn from(error: prokura_signer::Error) -> Self {
+        Self::Plugin(Box::new(error))
+    }
 }
 
 impl DaemonError {

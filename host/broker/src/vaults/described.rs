@@ -27,7 +27,7 @@ pub struct Described {
 pub enum Unusable {
     /// The plugin or its vault.
     #[error(transparent)]
-    Plugin(#[from] Error),
+    Plugin(Box<Error>),
     /// The plugin told less than it must over gRPC.
     #[error(
         "the plugin tells no public key of {0}, expected SubjectPublicKeyInfo; the plugin's author must act"
@@ -43,6 +43,12 @@ pub enum Unusable {
         /// Which rule.
         reason: String,
     },
+}
+
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        Self::Plugin(Box::new(error))
+    }
 }
 
 impl Described {

@@ -148,7 +148,7 @@ impl Key {
 /// Whether it is the vault that does not answer, and not the key that is no longer good.
 fn is_away(error: &Unusable) -> bool {
     match error {
-        Unusable::Plugin(error) => !matches!(error, Error::Chain { .. } | Error::InvalidRequest(_)),
+        Unusable::Plugin(error) => !matches!(**error, Error::Chain { .. } | Error::InvalidRequest(_)),
         Unusable::NoPublicKey(_) | Unusable::Chain { .. } => false,
     }
 }
