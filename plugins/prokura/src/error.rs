@@ -1,12 +1,13 @@
 //! What the broker's refusals mean: ONE table from its codes to those of the contract, what is broken, and who must do
 //! what. A build log is all that the reader has.
 
+pub(crate) mod status;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use prokura_plugin::{Error, ErrorCode, Scope};
 use prokura_proto::broker::v1::Refusal;
-use prost::Message as _;
 use tonic::{Code, Status};
 
 use crate::config::ConnectionConfig;
@@ -100,9 +101,7 @@ impl std::error::Error for Unfit {}
 impl Failure {
     /// Reads a status: the broker's refusal in its details, else what the transport says.
     pub(crate) fn of(status: &Status) -> Self {
-        if let Ok(refusal) = Refusal::decode(status.details())
-            && !refusal.code.is_empty()
-        {
+        if let Some(refusal) = status::refusal(status.details()) {
             return Self::Refused(Box::new(refusal));
         }
         let reason = Reason::of(status);

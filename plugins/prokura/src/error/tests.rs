@@ -13,7 +13,7 @@ fn config() -> ConnectionConfig {
 }
 
 fn told(refusal: &Refusal) -> Error {
-    let status = Status::with_details(Code::PermissionDenied, "", refusal.encode_to_vec().into());
+    let status = Status::with_details(Code::PermissionDenied, "", status::details(refusal).into());
     failed("sign with key release", &Failure::of(&status), &config(), Timestamp::UNIX_EPOCH)
 }
 

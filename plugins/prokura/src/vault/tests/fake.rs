@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use prokura_plugin::{Digest, HashAlgorithm, KeySpec, PublicKey};
 use prokura_proto::broker::v1;
 use prokura_proto::broker::v1::broker_server::{Broker, BrokerServer};
-use prost::Message as _;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -289,7 +288,11 @@ impl Broker for Service {
                     policies: vec!["only-release".to_owned()],
                     ..v1::Refusal::default()
                 };
-                Err(Status::with_details(Code::PermissionDenied, "no", refusal.encode_to_vec().into()))
+                Err(Status::with_details(
+                    Code::PermissionDenied,
+                    "no",
+                    crate::error::status::details(&refusal).into(),
+                ))
             }
             fault => Ok(Response::new(signed(fault))),
         }
