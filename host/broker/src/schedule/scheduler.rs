@@ -333,17 +333,19 @@ impl<'a, E: Fault> Journey<'a, E> {
     /// Pauses, and then until the vault may be asked for one more retry.
     async fn rest(&mut self, call: &Call<'a>, first: Duration) -> Result<(), Refusal<E>> {
         let mut until = now() + first;
+        let mut refused = false;
         loop {
             if until >= self.deadline {
                 return Err(self.stop(call));
             }
             tokio::time::sleep_until(until.into()).await;
-            let allowed = self
-                .shared
-                .within(|room, now| room.vault(&call.target.vault).is_none_or(|vault| vault.retry(now)));
+            let allowed = self.shared.within(|room, now| {
+                room.vault(&call.target.vault).is_none_or(|vault| vault.retry(now, refused))
+            });
             if allowed {
                 return Ok(());
             }
+            refused = true;
             until = now() + pause(self.counted, self.random()).max(Duration::from_millis(10));
         }
     }

@@ -244,9 +244,11 @@ impl<V> Vault<V> {
         self.retries.called();
     }
 
-    /// Whether a retry may be made now. While the breaker is open none is counted: it lets through one call at a time.
-    pub fn retry(&mut self, now: Instant) -> bool {
-        !self.breaker.is_closed() || self.retries.take(now)
+    /// Whether a retry may be made now. None is counted that begins while the breaker is open: it waits for the vault,
+    /// which is given one call at a time. One that was `refused` before stays bound to the budget, or each opening would
+    /// free all those it holds back.
+    pub fn retry(&mut self, now: Instant, refused: bool) -> bool {
+        (!refused && !self.breaker.is_closed()) || self.retries.take(now)
     }
 
     /// The leave was not used.

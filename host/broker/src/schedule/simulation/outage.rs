@@ -38,6 +38,16 @@ async fn an_outage_of_a_minute_loses_no_request_whose_deadline_allows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_is_alone_outlives_an_outage_as_well() {
+    let outage = Some((0, 60, Trouble::Says(facts(Kind::Vault, true))));
+    let fakes = [Arc::new(Fake { outage, ..Fake::new("v") })];
+    let scheduler = scheduler(&fakes, Quota::per_second(100));
+    let (_, times) = ask(&scheduler, &fakes, "one", 90 * SECOND).await.unwrap();
+    assert!(times.attempts > crate::limits::ATTEMPTS_MAX, "it made the probes: {times:?}");
+    assert!((60..66).contains(&times.queue.as_secs()), "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_vault_that_gives_no_answer_for_a_minute_loses_none_either() {
     let (fake, outcome, _) = outage(Trouble::Silent, 120).await;
     assert_eq!(outcome.served(), outcome.asked, "{:?}", outcome.refused);
