@@ -148,7 +148,9 @@ static PARSED_SCHEMA: LazyLock<Result<Schema, String>> = LazyLock::new(|| {
 });
 
 fn schema() -> Result<(Schema, Names), String> {
-    Ok((PARSED_SCHEMA.clone()?, Names::parse()?))
+    let schema = PARSED_SCHEMA.clone()?;
+    let names = Names::parse(&schema)?;
+    Ok((schema, names))
 }
 
 fn check_sizes(texts: &[PolicyText]) -> Result<(), Vec<Problem>> {

@@ -178,6 +178,19 @@ fn a_pattern_of_many_stars_costs_no_more_than_its_length_times_that_of_the_text(
     assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
+#[test]
+fn every_kind_of_peer_and_spec_of_key_fits_the_schema() {
+    let set = load(ALL);
+    let kinds =
+        [PeerKind::Certificate, PeerKind::Spiffe, PeerKind::PinnedKey, PeerKind::Oidc, PeerKind::Unix];
+    let claims = json!({"serial": "07", "uris": ["a"], "dns_names": [], "issuer": "CN=x", "trust_domain": "t",
+        "uid": 1, "gid": 2, "pid": 3, "user": "u", "iss": "i", "aud": ["a"], "groups": ["g"], "kubernetes.io": {}});
+    for (kind, spec) in kinds.iter().flat_map(|kind| KeySpec::ALL.map(|spec| (*kind, spec))) {
+        let case = Case::new(kind, "id", claims.clone(), "k").with(|c| c.key.spec = spec);
+        assert_eq!(case.permitted(&set), ["all"], "{kind} {spec}");
+    }
+}
+
 /// Scopes that match or miss the caller, the key and the action in every way the language has.
 fn scopes() -> Vec<String> {
     let principals = [
