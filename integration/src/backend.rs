@@ -8,6 +8,7 @@ pub mod nss;
 pub mod openbao;
 pub mod p11fault;
 pub mod p11kit;
+pub mod postgres;
 pub mod registry;
 pub mod relay;
 pub mod token;

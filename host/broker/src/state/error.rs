@@ -137,7 +137,10 @@ impl StateError {
     pub(super) fn from_io(place: &str, doing: &str, error: &io::Error) -> Self {
         let trouble = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Trouble::Full,
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Trouble::ReadOnly,
+            io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::NotADirectory => Trouble::ReadOnly,
             io::ErrorKind::InvalidData => Trouble::Damaged,
             _ => Trouble::Internal,
         };
@@ -146,6 +149,10 @@ impl StateError {
 
     pub(super) fn from_sqlx(place: &str, error: &sqlx::Error) -> Self {
         let trouble = match error {
+            // The handshake's own errors come as errors of input and output.
+            sqlx::Error::Io(error) if error.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => {
+                Trouble::Untrusted
+            }
             sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => Trouble::Unreachable,
             // What a server says on its way down may be cut off.
             sqlx::Error::Protocol(_) => Trouble::Unreachable,
@@ -191,11 +198,14 @@ impl StateError {
 
 /// Result codes of SQLite (<https://sqlite.org/rescode.html>); the low byte is the primary one.
 fn sqlite_trouble(code: &str) -> Trouble {
-    match code.parse::<u32>().unwrap_or_default() & 0xff {
+    let code: u32 = code.parse().unwrap_or_default();
+    match code & 0xff {
         5 | 6 => Trouble::Busy,
         8 | 14 => Trouble::ReadOnly,
         11 | 26 => Trouble::Damaged,
         13 => Trouble::Full,
+        // SQLITE_IOERR_SHMSIZE: the index of the write-ahead log cannot grow.
+        _ if code == 4874 => Trouble::Full,
         // SQLITE_IOERR: the file system failed; whether the file is whole is found out at the next start.
         10 => Trouble::Damaged,
         _ => Trouble::Internal,

@@ -27,7 +27,7 @@ impl Store {
     /// Entries from place `from` on, as many as one step takes; empty if there is none yet.
     ///
     /// # Errors
-    /// [`StateError`]; [`Trouble::Damaged`] if an entry is missing or was released.
+    /// [`StateError`]; [`Trouble::Damaged`] if an entry is missing, [`Trouble::Invalid`] if it was released.
     pub async fn read(&self, from: u64) -> Result<Vec<Vec<u8>>, StateError> {
         self.run(Read { from: position(from)? }).await
     }
@@ -96,10 +96,11 @@ impl Operation for Read {
         let (next, released) = (head.int(0)?, head.int(1)?);
         let missing = |found: String| Err(StateError::damaged("the journal", found));
         if self.from < released {
-            return missing(format!(
-                "place {} was asked for, entries below {released} were released",
+            let found = format!(
+                "place {} of the journal was asked for, those below {released} were released",
                 self.from
-            ));
+            );
+            return Err(StateError::invalid(found));
         }
         let sql = "SELECT place, entry FROM journal WHERE place >= $1 AND place < $2 ORDER BY place LIMIT $3";
         let limit = i64::try_from(JOURNAL_STEP_ENTRIES_MAX).unwrap_or(i64::MAX);

@@ -26,8 +26,6 @@ pub(super) struct Sqlite {
     place: Arc<str>,
     writer: Writer,
     readers: sqlx::Pool<sqlx::Sqlite>,
-    /// The lock ends with it, also when the process is killed.
-    _lock: File,
 }
 
 impl Sqlite {
@@ -50,7 +48,7 @@ impl Sqlite {
             .test_before_acquire(false)
             .connect_lazy_with(options(&file).pragma("query_only", "ON"));
         let session = Session { place: Arc::clone(&place), connection: Connection::Sqlite(writer) };
-        Ok(Self { place, writer: Writer::start(session), readers, _lock: lock })
+        Ok(Self { place, writer: Writer::start(session, lock), readers })
     }
 
     pub(super) async fn run<O: Operation>(&self, operation: O) -> Result<O::Output, StateError> {

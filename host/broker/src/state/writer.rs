@@ -1,5 +1,6 @@
 //! The only writer of the SQLite file: operations that wait at the same time share one transaction and one flush.
 
+use std::fs::File;
 use std::pin::Pin;
 
 use tokio::sync::{mpsc, oneshot};
@@ -17,9 +18,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(session: Session) -> Self {
+    /// The lock ends with the last write, or with the process.
+    pub(super) fn start(session: Session, lock: File) -> Self {
         let (queue, waiting) = mpsc::channel(STATE_WAITING_MAX);
-        Self { queue, task: tokio::spawn(write(session, waiting)) }
+        Self { queue, task: tokio::spawn(write(session, lock, waiting)) }
     }
 
     pub(super) async fn run<O: Operation>(&self, operation: O) -> Result<O::Output, StateError> {
@@ -79,7 +81,7 @@ impl<O: Operation> Job for Waiting<O> {
     }
 }
 
-async fn write(mut session: Session, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
+async fn write(mut session: Session, lock: File, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
     let mut synced = Durability::Answer;
     let mut jobs = Vec::with_capacity(STATE_BATCH_MAX);
     while waiting.recv_many(&mut jobs, STATE_BATCH_MAX).await > 0 {
@@ -105,6 +107,7 @@ async fn write(mut session: Session, mut waiting: mpsc::Receiver<Box<dyn Job>>) 
         // The file is whole without it; closing only tidies up.
         let _ = sqlx::Connection::close(connection).await;
     }
+    drop(lock);
 }
 
 async fn together(
