@@ -85,7 +85,8 @@ impl Daemon {
 }
 
 fn difference(old: &PolicySet, new: &PolicySet, old_keys: &Vaults, new_keys: &Vaults) -> Vec<String> {
-    let policies = Difference::between(old, new).to_string();
+    let changed = Difference::between(old, new);
+    let policies = if changed.is_empty() { String::new() } else { changed.to_string() };
     let mut lines: Vec<String> =
         policies.lines().filter(|line| !line.is_empty()).map(|line| format!("policy {line}")).collect();
     let keys = old_keys.difference(new_keys);
