@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod azure;
+pub mod broker;
 pub mod card;
 pub mod fault_proxy;
 pub mod nss;
