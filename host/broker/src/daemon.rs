@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use prokura_proto::broker::v1::broker_server::BrokerServer;
 use prokura_signer::PluginDirectory;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -142,8 +142,29 @@ async fn open_log(config: &Config) -> Result<Log, DaemonError> {
         .map_err(|error| DaemonError::System { what: "opening the audit log", source: error.into() })?
 }
 
+/// What the daemon is told by.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn watch() -> Result<Self, DaemonError> {
+        let on =
+            |kind| signal(kind).map_err(|source| DaemonError::System { what: "watching a signal", source });
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hangup: on(SignalKind::hangup())?,
+        })
+    }
+}
+
 impl Daemon {
     async fn serve(mut self) -> Result<(), DaemonError> {
+        // Before anybody can see that the daemon is there: a signal that is not watched ends the process.
+        let signals = Signals::watch()?;
         let sockets = self.sockets()?;
         let (stop, stopped) = watch::channel(false);
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -161,7 +182,7 @@ impl Daemon {
         }
         self.warm().await;
         self.surroundings.notifier.ready();
-        self.until_told().await?;
+        self.until_told(signals).await;
         self.surroundings.notifier.stopping();
         health.set_not_serving::<BrokerServer<Broker>>().await;
         tracing::info!(under_way = self.broker.under_way(), "ending: requests under way are finished");
@@ -170,18 +191,14 @@ impl Daemon {
     }
 
     /// Reloads and keeps warm until a signal asks for the end.
-    async fn until_told(&mut self) -> Result<(), DaemonError> {
-        let on =
-            |kind| signal(kind).map_err(|source| DaemonError::System { what: "watching a signal", source });
-        let (mut end, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-        let mut hangup = on(SignalKind::hangup())?;
+    async fn until_told(&mut self, mut signals: Signals) {
         let mut again = tokio::time::interval(WARM_INTERVAL);
         again.tick().await;
         loop {
             tokio::select! {
-                _ = end.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = hangup.recv() => self.reload().await,
+                _ = signals.terminate.recv() => return,
+                _ = signals.interrupt.recv() => return,
+                _ = signals.hangup.recv() => self.reload().await,
                 _ = again.tick() => self.warm_in_background(),
             }
         }
