@@ -3,4 +3,5 @@
 mod certificates;
 mod issuer;
 mod keys;
+mod oracle;
 mod tokens;

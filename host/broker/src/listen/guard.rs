@@ -120,7 +120,7 @@ mod tests {
         };
         let read = async {
             let mut bytes = [0; 24];
-            server.read_exact(&mut bytes).await.unwrap_err()
+            tokio::time::timeout(10 * DEADLINE, server.read_exact(&mut bytes)).await.unwrap().unwrap_err()
         };
         let (error, ()) = tokio::join!(read, drip);
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -149,7 +149,8 @@ mod tests {
         };
         let (written, ()) = tokio::join!(server.write_all(&[0; 20 * 16]), slow);
         written.unwrap();
-        let error = server.write_all(&[0; 64]).await.unwrap_err();
+        let stuck = tokio::time::timeout(10 * DEADLINE, server.write_all(&[0; 64])).await;
+        let error = stuck.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(client);
     }
