@@ -8,6 +8,7 @@ require (
 	github.com/notaryproject/notation-plugin-framework-go v1.0.0
 	github.com/olareg/olareg v0.2.2
 	github.com/opencontainers/image-spec v1.1.1
+	golang.org/x/mod v0.24.0
 	oras.land/oras-go/v2 v2.6.0
 )
 
@@ -25,6 +26,5 @@ require (
 	github.com/veraison/go-cose v1.3.0 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	golang.org/x/crypto v0.53.0 // indirect
-	golang.org/x/mod v0.24.0 // indirect
 	golang.org/x/sync v0.14.0 // indirect
 )

@@ -132,6 +132,11 @@ fn skipped_spec(vector: &Vector, spec: KeySpec) -> Option<Outcome> {
     Some(Outcome::Skipped(format!("it is about {wanted} keys, the key is {spec}")))
 }
 
+fn skipped_capability(vector: &Vector, announced: &[String]) -> Option<Outcome> {
+    let wanted = vector.capability.as_ref().filter(|wanted| !announced.contains(wanted))?;
+    Some(Outcome::Skipped(format!("it is about plugins with {wanted}")))
+}
+
 fn verdict(vector: &Vector, side: &'static str, outcome: Outcome) -> Verdict {
     Verdict {
         rule: vector.rule.clone(),

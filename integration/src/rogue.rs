@@ -134,6 +134,9 @@ impl Told {
             Break::EmptyVersion => metadata.version.clear(),
             Break::NoCapabilities => metadata.capabilities.clear(),
             Break::OtherContractVersion => metadata.supported_contract_versions = vec!["2.0".to_owned()],
+            Break::GrpcSignsOtherBytes | Break::GrpcNeedsBytes => {
+                metadata.capabilities.push(capability::TO_BE_SIGNED_1.to_owned());
+            }
             Break::EscapesInMetadata => metadata.description = "a \u{1b}[31mred\u{1b}[0m plugin".to_owned(),
             _ => {}
         }

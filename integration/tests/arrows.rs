@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("prokura-verify", &["prokura-envelope"]),
     ("prokura-registry", &[]),
     ("prokura-signer", &["prokura-envelope", "prokura-plugin", "prokura-proto"]),
+    ("prokura-broker", &["prokura-envelope", "prokura-plugin", "prokura-proto", "prokura-signer"]),
     (
         "prokura",
         &["prokura-envelope", "prokura-plugin", "prokura-registry", "prokura-signer", "prokura-verify"],
@@ -28,9 +29,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("notation-azure-keyvault", &["prokura-plugin"]),
     ("notation-yubikey", &["prokura-plugin"]),
     ("notation-vault", &["prokura-plugin"]),
+    ("notation-prokura", &["prokura-plugin", "prokura-proto"]),
     (
         "prokura-integration",
         &[
+            "prokura-broker",
             "prokura-envelope",
             "prokura-plugin",
             "prokura-proto",

@@ -58,7 +58,7 @@
 //! # Where things are
 //!
 //! - [`serve`] is the process, [`Service`] one that also lists and makes keys; [`stdio::answer`] and `grpc::PluginService` are the two transports without one.
-//! - [`SigningKey`] and [`OpenKey`] are what a vendor implements; [`KeyRequest`], [`Digest`], [`PublicKey`],
+//! - [`SigningKey`] and [`OpenKey`] are what a vendor implements; [`KeyRequest`], [`Digest`], [`ToBeSigned`], [`PublicKey`],
 //!   [`CertificateChain`] and [`RawSignature`] are what passes through them, checked by construction.
 //! - [`KeyDetails`] says what else a vault knows of a key, [`Person`] asks for a PIN or a touch, [`Error`] says who must
 //!   act and whether a retry may help.
@@ -87,6 +87,7 @@ mod serve;
 mod signature;
 mod signing_key;
 pub mod stdio;
+mod to_be_signed;
 #[cfg(feature = "vectors")]
 pub mod vector;
 
@@ -104,6 +105,7 @@ pub use request::{CreateRequest, Deadline, InvalidPluginName, KeyId, KeyRequest,
 pub use serve::{Service, serve};
 pub use signature::{RawSignature, SignatureError};
 pub use signing_key::{CreateKey, InstallCertificate, ListKeys, Listed, OpenKey, SigningKey};
+pub use to_be_signed::ToBeSigned;
 
 /// The [`message::Metadata`] of the plugin whose crate this is written in: name and description as given, version and
 /// URL from its `Cargo.toml` (`repository` must be set there).

@@ -4,7 +4,8 @@
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Largest request a plugin reads from stdin, in bytes. A request holds a payload of at most 32 MiB in Base64.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Largest gRPC message either side accepts, in bytes: digests, keys and chains only, never payloads.
+/// Largest gRPC message either side accepts, in bytes: digests, keys and chains; for plugins with
+/// `TO_BE_SIGNED.1` also what was hashed, which for a Notary envelope is some KiB.
 pub const GRPC_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Most calls one gRPC connection has open at once; more wait in the host.
 pub const GRPC_STREAMS_MAX: u32 = 256;

@@ -41,6 +41,8 @@ pub mod capability {
     pub const TRANSPORT_GRPC_1: &str = "TRANSPORT.GRPC.1";
     /// gRPC `SignDigests`.
     pub const SIGN_STREAM_1: &str = "SIGN_STREAM.1";
+    /// gRPC `SignDigest` and `SignDigests` bring what was hashed beside its digest.
+    pub const TO_BE_SIGNED_1: &str = "TO_BE_SIGNED.1";
     /// gRPC `Interact`.
     pub const INTERACTION_1: &str = "INTERACTION.1";
     /// gRPC `ListKeys`.

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use crate::certificate::{CertificateChain, ChainError, Completed, read_bundle};
 use crate::error::Error;
-use crate::key::{Digest, HashAlgorithm, KeySpec};
+use crate::key::{HashAlgorithm, KeySpec};
 use crate::request::{Deadline, KeyId, KeyRequest};
 use crate::signature::RawSignature;
 use crate::signing_key::SigningKey;
+use crate::to_be_signed::ToBeSigned;
 
 /// The plugin config entry every plugin made with this SDK knows: the path of a PEM file with certificates from which
 /// a chain is completed.
@@ -44,12 +45,12 @@ pub(crate) fn sign(
     key: &dyn SigningKey,
     id: &KeyId,
     asked: KeySpec,
-    digest: &Digest,
+    content: &ToBeSigned,
     deadline: Deadline,
 ) -> Result<RawSignature, Error> {
     same_spec(key, id, asked)?;
     deadline.check()?;
-    let signature = key.sign_digest(digest, deadline)?;
+    let signature = key.sign_content(content, deadline)?;
     if signature.spec() != asked {
         let found = signature.spec();
         return Err(Error::internal(format!(

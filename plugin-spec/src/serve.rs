@@ -66,6 +66,15 @@ impl Service {
         self
     }
 
+    /// Announces [`capability::TO_BE_SIGNED_1`]: hosts send what was hashed beside its digest, for
+    /// [`crate::SigningKey::sign_content`].
+    #[cfg(feature = "grpc")]
+    #[must_use]
+    pub fn reads_to_be_signed(mut self) -> Self {
+        self.metadata.capabilities.push(capability::TO_BE_SIGNED_1.to_owned());
+        self
+    }
+
     /// Announces [`capability::KEY_LIST_1`].
     #[cfg(feature = "grpc")]
     #[must_use]

@@ -9,6 +9,7 @@ use crate::key_details::{KeyDescription, KeyDetails};
 use crate::public_key::PublicKey;
 use crate::request::{CreateRequest, Deadline, KeyRequest, VaultRequest};
 use crate::signature::RawSignature;
+use crate::to_be_signed::ToBeSigned;
 
 /// A private key in its vault, opened and ready to sign.
 ///
@@ -34,6 +35,19 @@ pub trait SigningKey: Send + Sync {
     /// # Errors
     /// With the code that tells the host whether a retry may help, see [`crate::ErrorCode`].
     fn sign_digest(&self, digest: &Digest, deadline: Deadline) -> Result<RawSignature, Error>;
+
+    /// Signs a digest of which the vault wants to see what was hashed: a signing service that judges it, or that hashes
+    /// itself. Everywhere else the default does, which hands the digest on.
+    ///
+    /// A plugin that implements it calls [`crate::Service::reads_to_be_signed`], or hosts send no more than the digest
+    /// over gRPC. The bytes may be missing all the same: then the key signs the digest, or refuses with
+    /// `VALIDATION_ERROR`. The SDK has checked that bytes and digest belong together.
+    ///
+    /// # Errors
+    /// As for [`Self::sign_digest`].
+    fn sign_content(&self, content: &ToBeSigned, deadline: Deadline) -> Result<RawSignature, Error> {
+        self.sign_digest(content.digest(), deadline)
+    }
 
     /// What the vault says of the key besides: version, state, policies. Nothing, unless implemented.
     fn details(&self) -> KeyDetails {

@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorCode};
 use crate::json;
-use crate::key::Digest;
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::message::{
     Base64, CONTRACT_VERSION, Command, DescribeKeyRequest, DescribeKeyResponse, ErrorResponse,
@@ -18,6 +17,7 @@ use crate::message::{
 use crate::operation;
 use crate::request::{Deadline, KeyRequest};
 use crate::signing_key::{OpenKey, SigningKey};
+use crate::to_be_signed::ToBeSigned;
 
 /// The commands a plugin made with this SDK answers.
 pub const COMMANDS: [Command; 3] =
@@ -89,9 +89,9 @@ fn generate_signature(request: GenerateSignatureRequest, open_key: &dyn OpenKey)
     // The chain comes before the signature: a key is not used for an answer that cannot be given.
     operation::same_spec(key.as_ref(), key_request.key_id(), spec)?;
     let chain = operation::full_chain(key.as_ref(), &key_request)?;
-    let digest = Digest::of(hash, &request.payload.0);
+    let content = ToBeSigned::of(hash, request.payload.0);
     let signature =
-        operation::sign(key.as_ref(), key_request.key_id(), spec, &digest, key_request.deadline())?;
+        operation::sign(key.as_ref(), key_request.key_id(), spec, &content, key_request.deadline())?;
     written(&GenerateSignatureResponse {
         key_id: key_request.key_id().to_string(),
         signature: Base64(signature.bytes().to_vec()),

@@ -73,6 +73,8 @@ pub struct Vector {
     pub expect: Expect,
     /// The key spec the vector is about; any if absent.
     pub key_spec: Option<KeySpec>,
+    /// Towards a plugin: the capability without which it need not be run.
+    pub capability: Option<String>,
     /// Towards a host: where the reply was written.
     pub reply: Stream,
     /// The body with placeholders.

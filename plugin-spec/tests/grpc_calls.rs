@@ -54,6 +54,7 @@ fn sign_request(digest: Vec<u8>) -> v1::SignDigestRequest {
         key_spec: "EC-256".to_owned(),
         hash_algorithm: "SHA-256".to_owned(),
         digest,
+        to_be_signed: Vec::new(),
     }
 }
 

@@ -82,6 +82,7 @@ fn the_table_of_capabilities_is_that_of_the_code() {
         capability::SIGNATURE_VERIFIER_REVOCATION_CHECK,
         capability::TRANSPORT_GRPC_1,
         capability::SIGN_STREAM_1,
+        capability::TO_BE_SIGNED_1,
         capability::INTERACTION_1,
         capability::KEY_LIST_1,
         capability::KEY_CREATE_1,

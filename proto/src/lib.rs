@@ -24,6 +24,16 @@ pub mod plugin {
     }
 }
 
+/// What a build machine and the broker say to each other.
+pub mod broker {
+    /// Package `prokura.broker.v1`, from `broker/v1/broker.proto`.
+    #[allow(missing_docs, unused_qualifications, unreachable_pub, clippy::all, reason = "generated")]
+    #[rustfmt::skip]
+    pub mod v1 {
+        include!("gen/prokura.broker.v1.rs");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::plugin::v1::{DescribeKeyRequest, KeyReference};

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-const PROTO_FILES: [&str; 1] = ["plugin/v1/plugin.proto"];
+const PROTO_FILES: [&str; 2] = ["plugin/v1/plugin.proto", "broker/v1/broker.proto"];
 
 #[test]
 fn the_committed_code_is_generated_from_the_proto_files() {

@@ -6,7 +6,7 @@ mod decode;
 mod encode;
 mod scan;
 
-pub(crate) use decode::decode;
+pub(crate) use decode::{decode, decode_sig_structure};
 pub(crate) use encode::{assemble, protected_header, sig_structure};
 
 use prokura_plugin::SigningAlgorithm;

@@ -5,7 +5,7 @@
 mod decode;
 mod encode;
 
-pub(crate) use decode::decode;
+pub(crate) use decode::{decode, decode_signing_input};
 pub(crate) use encode::{assemble, protected_header, signing_input};
 
 use prokura_plugin::SigningAlgorithm;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Payload + Attributes + KeySpec ──► Unsigned ──► to_be_signed() ──► [a vault signs] ──► finish() ──► Envelope
+//! to-be-signed bytes ──► ToBeSigned (what a signature over them would say; for whoever signs for others)
 //! bytes ──► ParsedEnvelope (not verified) ──► verify() ──► VerifiedEnvelope ──► into_envelope() ──► Envelope
 //! ```
 //!
@@ -58,6 +59,7 @@
 //! | `b64` in JWS | not defined | ignored | refused | `rules_of_the_critical_list` |
 //! | Base64 that is not canonical | refused | accepted | refused | `base64_with_stray_trailing_bits_is_refused` |
 //! | `x5chain` as one byte string, or protected | allowed | refused | accepted; both at once refused | `chains_in_every_legal_place` |
+//! | `x5chain` protected, in bytes still to be signed | allowed | not written | refused | `a_chain_to_be_signed_...` |
 //! | indefinite lengths in COSE | not deterministic | refused | refused | `duplicates_and_bombs_are_refused` |
 //! | `anyExtendedKeyUsage` | refused | accepted | refused | `cert_11_extended_key_usage_of_the_leaf` |
 //! | `OCSPSigning` | not mentioned | refused | refused | `cert_11_extended_key_usage_of_the_leaf` |
@@ -86,6 +88,7 @@ mod rules;
 mod signature;
 mod strict_json;
 mod time;
+mod to_be_signed;
 mod unsigned;
 
 pub use attribute::{AttributeKey, AttributeValue, Attributes, ExtendedAttribute, SigningScheme};
@@ -94,6 +97,7 @@ pub use envelope::{Envelope, ParsedEnvelope, VerifiedEnvelope};
 pub use error::{Blame, Error, Mismatch};
 pub use format::{EnvelopeFormat, UnknownFormat};
 pub use payload::{Descriptor, Payload, PayloadError, RESERVED_PREFIX};
+pub use to_be_signed::ToBeSigned;
 pub use unsigned::Unsigned;
 
 /// Foreign text fit for a message: control characters removed, cut to [`limits::QUOTED_CHARS_MAX`].

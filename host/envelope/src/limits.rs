@@ -5,6 +5,8 @@ pub const ENVELOPE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Largest payload, in bytes: a descriptor, below 1 KiB without user metadata and below 10 KiB with. A verifier holds
 /// several copies at once, so the limit of the envelope is not enough.
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// Most to-be-signed bytes read back: the largest payload in Base64, and a protected header of a third of it.
+pub const TO_BE_SIGNED_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
 /// Deepest nesting of JSON arrays and objects. An envelope needs 3; extended attributes may nest.
 pub const JSON_DEPTH_MAX: usize = 16;
 /// Most values in one JSON text, counting every scalar, array and object.

@@ -17,6 +17,7 @@ use prokura_plugin::{CA_CERTS, CERTIFICATE_ADVICE, CertificateChain, KeyDetails,
 use crate::error::Error;
 use crate::limits::{ISSUERS_DEADLINE, ISSUERS_FETCHED_MAX};
 use crate::plugin::{KeyReference, Plugin};
+use crate::sign::KeyDescription;
 
 /// What a fetch returns: the body, or why there is none.
 pub type Fetched<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send + 'a>>;
@@ -46,6 +47,26 @@ impl<'a> Advice<'a> {
             installs: plugin.metadata().has(capability::CERTIFICATE_INSTALL_1),
             own: own.filter(|own| !own.is_empty()),
         }
+    }
+}
+
+/// The whole chain of a described key: what the vault holds, completed from the bundle of its plugin config and, if the
+/// plugin was started so, from the network. For hosts that keep a key's chain beyond one signature.
+///
+/// # Errors
+/// [`Error::Incapable`] if the description came over stdio, which tells no public key; otherwise why there is no chain.
+pub async fn complete_chain(
+    plugin: &Plugin,
+    key: &KeyReference,
+    description: &KeyDescription,
+    at: Timestamp,
+) -> Result<CertificateChain, Error> {
+    match (&description.public_key, &description.chain) {
+        (Some(public_key), Some(held)) => {
+            let advice = Advice::of(plugin, &description.details);
+            completed(key, public_key, held, plugin.fetch_issuers(), at, &advice).await
+        }
+        _ => Err(plugin.incapable(capability::TRANSPORT_GRPC_1, "keeping the chain of a key takes")),
     }
 }
 

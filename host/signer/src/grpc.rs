@@ -189,6 +189,7 @@ impl Serving {
         key: &KeyReference,
         spec: KeySpec,
         digest: &Digest,
+        to_be_signed: Option<&[u8]>,
         limit: Duration,
     ) -> Result<DigestSignature, Error> {
         let request = wire::SignDigestRequest {
@@ -196,6 +197,7 @@ impl Serving {
             key_spec: spec.as_str().to_owned(),
             hash_algorithm: digest.algorithm().as_str().to_owned(),
             digest: digest.bytes().to_vec(),
+            to_be_signed: to_be_signed.unwrap_or_default().to_vec(),
         };
         check_size(&request)?;
         let mut client = self.client.clone();
@@ -285,7 +287,7 @@ fn check_size(request: &impl prost::Message) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::InvalidRequest(format!(
-        "key id and plugin config have {found} bytes, at most {GRPC_MESSAGE_BYTES_MAX} are allowed"
+        "key id, plugin config and what is signed have {found} bytes together, at most {GRPC_MESSAGE_BYTES_MAX} are allowed"
     )))
 }
 
@@ -306,6 +308,8 @@ mod tests {
         let small = KeyReference::new("k", Default::default()).unwrap();
         let check = |key: &KeyReference| check_size(&wire::DescribeKeyRequest { key: Some(reference(key)) });
         assert!(check(&small).is_ok());
+        let to_be_signed = vec![0; GRPC_MESSAGE_BYTES_MAX];
+        assert!(check_size(&wire::SignDigestRequest { to_be_signed, ..Default::default() }).is_err());
         let error = check(&large).unwrap_err();
         assert!(error.to_string().contains("at most 1048576 are allowed; correct the request"), "{error}");
     }

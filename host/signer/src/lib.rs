@@ -52,7 +52,7 @@ pub mod text;
 mod unfit;
 mod vault;
 
-pub use chain::{FetchIssuer, Fetched};
+pub use chain::{FetchIssuer, Fetched, complete_chain};
 pub use directory::{Executable, Listed, Origin, PluginDirectory};
 pub use error::{Blame, Error, Hints, Stream, Violation};
 pub use interaction::{Answering, Interaction};

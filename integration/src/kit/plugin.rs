@@ -9,7 +9,9 @@ use prokura_signer::checks;
 
 use super::socket::Serving;
 use super::stdio::{Answer, run};
-use super::{Outcome, PAYLOAD, Subject, Verdict, outcome, properties, skipped_spec, vault, verdict};
+use super::{
+    Outcome, PAYLOAD, Subject, Verdict, outcome, properties, skipped_capability, skipped_spec, vault, verdict,
+};
 
 /// The spec of the subject's key, as it describes it itself. Begins as every host does, by asking who it is.
 pub(super) fn key_spec(subject: &Subject) -> Result<KeySpec> {
@@ -54,8 +56,11 @@ pub(super) fn over_grpc<'a>(
             vectors.map(|v| verdict(v, "grpc", Outcome::Broken(why.clone()))).collect()
         }
         Ok(serving) => {
+            let announced = announced(&serving);
             let judge = |vector: &Vector| {
-                skipped_spec(vector, spec).unwrap_or_else(|| outcome(call(&serving, subject, vector, spec)))
+                skipped_spec(vector, spec)
+                    .or_else(|| skipped_capability(vector, &announced))
+                    .unwrap_or_else(|| outcome(call(&serving, subject, vector, spec)))
             };
             let mut verdicts: Vec<Verdict> = vectors.map(|v| verdict(v, "grpc", judge(v))).collect();
             verdicts.extend(vault::of_vault(&serving, subject, spec));
@@ -63,6 +68,12 @@ pub(super) fn over_grpc<'a>(
             verdicts
         }
     }
+}
+
+/// What it announces over gRPC; the vectors judge the answer.
+fn announced(serving: &Serving) -> Vec<String> {
+    let call = async |mut client: super::socket::Client| client.get_metadata(GetMetadataRequest {}).await;
+    serving.call(call).map(|metadata| metadata.capabilities).unwrap_or_default()
 }
 
 fn filled(subject: &Subject, vector: &Vector, spec: KeySpec) -> Result<Vec<u8>> {

@@ -66,6 +66,7 @@ fn stream(serving: &Serving, subject: &Subject, spec: KeySpec) -> Result<()> {
             key_spec: spec.as_str().to_owned(),
             hash_algorithm: spec.hash_algorithm().as_str().to_owned(),
             digest: if id == refused { vec![7] } else { whole.bytes().to_vec() },
+            to_be_signed: Vec::new(),
         };
         wire::SignDigestsRequest { id, request: Some(request) }
     };

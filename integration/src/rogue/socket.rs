@@ -169,6 +169,21 @@ impl Service {
         connections.iter().try_for_each(|connection| Ok(connection.shutdown(Shutdown::Both)?))
     }
 
+    /// What the switch makes of the bytes that came beside the digest, or did not.
+    fn seen(&self, digest: Digest, bytes: &[u8]) -> Result<Digest, Status> {
+        let of_bytes = |bytes: &[u8]| Digest::of(digest.algorithm(), bytes);
+        match self.told.switch {
+            Break::GrpcSignsOtherBytes => Ok(of_bytes(&[bytes, b"!"].concat())),
+            Break::GrpcNeedsBytes if of_bytes(bytes) != digest => {
+                Err(Status::invalid_argument("what was hashed is missing"))
+            }
+            Break::GrpcUnaskedBytes if !bytes.is_empty() => {
+                Err(Status::invalid_argument("what was hashed is none of this plugin's business"))
+            }
+            _ => Ok(digest),
+        }
+    }
+
     fn refusal(&self) -> Result<(), Status> {
         let Some((code, message)) = refusal_parts(self.told.switch) else { return Ok(()) };
         let details = prokura_proto::plugin::v1::Error {
@@ -241,6 +256,7 @@ impl Plugin for Service {
         let hash = request.hash_algorithm.parse().map_err(|_| Status::invalid_argument("hash_algorithm"))?;
         let digest =
             Digest::from_bytes(hash, request.digest).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let digest = self.seen(digest, &request.to_be_signed)?;
         let rotated = (self.told.switch == Break::KeyRotates).then(|| RogueKey::new(&self.told)).transpose();
         let rotated = rotated.map_err(defect)?;
         let key = rotated.as_ref().unwrap_or(&self.key);

@@ -127,6 +127,12 @@ pub enum Break {
     GrpcStopsInSign,
     /// gRPC: closes its connections when it is asked to sign, and lives on.
     GrpcHangsUpInSign,
+    /// gRPC: asks for what was hashed (TO_BE_SIGNED.1), changes it and signs the digest of that.
+    GrpcSignsOtherBytes,
+    /// gRPC: asks for what was hashed and refuses to sign unless it comes with its digest. The answer is good.
+    GrpcNeedsBytes,
+    /// gRPC: refuses to sign if it is sent what was hashed, for which it did not ask. The answer is good.
+    GrpcUnaskedBytes,
     /// gRPC: takes a second to become ready. The answer is good.
     GrpcSlowStart,
     /// gRPC: answers with more than 1 MiB.
@@ -160,6 +166,9 @@ impl Break {
                 | Self::GrpcAbortsInSign
                 | Self::GrpcStopsInSign
                 | Self::GrpcHangsUpInSign
+                | Self::GrpcSignsOtherBytes
+                | Self::GrpcNeedsBytes
+                | Self::GrpcUnaskedBytes
                 | Self::GrpcSlowStart
                 | Self::GrpcHugeAnswer
                 | Self::GrpcOtherName

@@ -135,6 +135,8 @@ fn expected(switch: Break, grpc: bool) -> Expected {
         // The host asked over stdio who the plugin is and does not ask again.
         | Break::GrpcOtherName
         | Break::GrpcNeverStops
+        | Break::GrpcNeedsBytes
+        | Break::GrpcUnaskedBytes
         | Break::GrpcSlowStart
         | Break::GrpcFloodsStderr => Signed,
 
@@ -183,6 +185,7 @@ fn expected(switch: Break, grpc: bool) -> Expected {
         }
         Break::TruncatedSignature => Refused(1, &["SIG-3", "64 bytes", "found 63", AUTHOR]),
         Break::DerSignature => Refused(1, &["SIG-3", "ASN.1 DER", "r||s", AUTHOR]),
+        Break::GrpcSignsOtherBytes => Refused(1, &["does not verify under the leaf", AUTHOR]),
         Break::HashedTwice => Refused(1, &["does not verify", "hashed once more", AUTHOR]),
         Break::Pkcs1Signature => Refused(1, &["PKCS#1 v1.5", "PSS", AUTHOR]),
         Break::PssSaltMax => Refused(1, &["salt", "222", "32", AUTHOR]),

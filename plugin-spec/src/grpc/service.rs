@@ -27,6 +27,7 @@ use crate::request::{CreateRequest, Deadline, KeyId, KeyRequest, VaultRequest};
 use crate::serve::Service;
 use crate::signing_key::{OpenKey, SigningKey};
 use crate::stdio::panicked;
+use crate::to_be_signed::ToBeSigned;
 
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -87,13 +88,13 @@ impl PluginService {
         &self,
         request: KeyRequest,
         spec: KeySpec,
-        digest: Digest,
+        content: ToBeSigned,
     ) -> Result<v1::SignDigestResponse, Error> {
         self.with_key(
             &request,
             |key| key.details().may_repeat(),
             move |key, request| {
-                let signature = operation::sign(key, request.key_id(), spec, &digest, request.deadline())?;
+                let signature = operation::sign(key, request.key_id(), spec, &content, request.deadline())?;
                 Ok(v1::SignDigestResponse {
                     key_id: request.key_id().to_string(),
                     signature: signature.bytes().to_vec(),
@@ -130,8 +131,8 @@ impl PluginService {
         request: v1::SignDigestRequest,
         deadline: Deadline,
     ) -> Result<v1::SignDigestResponse, Error> {
-        let (request, spec, digest) = self.sign_request(request, deadline)?;
-        in_time(deadline, self.sign(request, spec, digest)).await
+        let (request, spec, content) = self.sign_request(request, deadline)?;
+        in_time(deadline, self.sign(request, spec, content)).await
     }
 
     /// Opens the key and calls the vendor; once more with the key opened anew if the vendor says that this may help.
@@ -208,12 +209,12 @@ impl PluginService {
         &self,
         request: v1::SignDigestRequest,
         deadline: Deadline,
-    ) -> Result<(KeyRequest, KeySpec, Digest), Error> {
+    ) -> Result<(KeyRequest, KeySpec, ToBeSigned), Error> {
         let key = self.key_request(request.key, deadline)?;
         let (spec, hash) = operation::spec_and_hash(&request.key_spec, &request.hash_algorithm)?;
         let digest = Digest::from_bytes(hash, request.digest)
             .map_err(|e| Error::validation(format!("digest: {e}")))?;
-        Ok((key, spec, digest))
+        Ok((key, spec, ToBeSigned::checked(digest, request.to_be_signed)?))
     }
 
     fn create_request(

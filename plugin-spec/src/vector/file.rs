@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::{Direction, Expect, Stream, Transport, Vector};
 use crate::key::KeySpec;
 
-const NAMES: [&str; 8] = ["rule", "comment", "direction", "transport", "command", "expect", "key", "reply"];
+const NAMES: [&str; 9] =
+    ["rule", "comment", "direction", "transport", "command", "expect", "key", "reply", "capability"];
 
 pub(super) fn parse(name: &str, text: &str) -> Result<Vector, String> {
     let (header, body) = text.split_once("\n\n").ok_or("expected header lines, one empty line and a body")?;
@@ -33,6 +34,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Vector, String> {
             Some("stderr") => Stream::Stderr,
             Some(other) => return Err(format!("reply: {other:?}, expected stdout or stderr")),
         },
+        capability: header.optional("capability").map(str::to_owned),
         body: body.to_owned(),
     };
     match (direction, &vector.expect) {

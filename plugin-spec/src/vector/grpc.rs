@@ -15,6 +15,7 @@ struct Request {
     key_spec: String,
     hash_algorithm: String,
     digest: Base64,
+    to_be_signed: Base64,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +45,7 @@ pub fn sign_digest(body: &[u8]) -> Result<v1::SignDigestRequest, String> {
         key_spec: r.key_spec,
         hash_algorithm: r.hash_algorithm,
         digest: r.digest.0,
+        to_be_signed: r.to_be_signed.0,
     })
 }
 

@@ -18,8 +18,10 @@ or
 
 fn main() -> ExitCode {
     let metadata = prokura_plugin::metadata!("softkey", "Signs with keys in files. NOT FOR PRODUCTION");
+    // It needs the digest alone; that it takes the bytes lets the kit try it.
     prokura_plugin::Service::new(metadata, key::open_key)
         .usage(USAGE)
         .config_names(vault::CONFIG_NAMES, &[])
+        .reads_to_be_signed()
         .run()
 }

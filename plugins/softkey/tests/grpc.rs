@@ -87,6 +87,7 @@ fn sign_request(spec: KeySpec, payload: &[u8]) -> SignDigestRequest {
         key_spec: spec.to_string(),
         hash_algorithm: spec.hash_algorithm().to_string(),
         digest: Digest::of(spec.hash_algorithm(), payload).bytes().to_vec(),
+        to_be_signed: Vec::new(),
     }
 }
 

@@ -109,6 +109,10 @@ pub struct SignDigestRequest {
     /// As long as the hash: 32, 48 or 64 bytes.
     #[prost(bytes = "vec", tag = "4")]
     pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// What was hashed, byte for byte. Sent to plugins with capability TO_BE_SIGNED.1 alone, and empty where the host
+    /// has nothing but a digest.
+    #[prost(bytes = "vec", tag = "5")]
+    pub to_be_signed: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignDigestResponse {
@@ -450,7 +454,7 @@ pub mod plugin_client {
                 .insert(GrpcMethod::new("prokura.plugin.v1.Plugin", "DescribeKey"));
             self.inner.unary(req, path, codec).await
         }
-        /// Signs a digest with a key. The plugin never sees what was hashed.
+        /// Signs a digest with a key. The plugin sees what was hashed only if it announces TO_BE_SIGNED.1.
         pub async fn sign_digest(
             &mut self,
             request: impl tonic::IntoRequest<super::SignDigestRequest>,
@@ -636,7 +640,7 @@ pub mod plugin_server {
             tonic::Response<super::DescribeKeyResponse>,
             tonic::Status,
         >;
-        /// Signs a digest with a key. The plugin never sees what was hashed.
+        /// Signs a digest with a key. The plugin sees what was hashed only if it announces TO_BE_SIGNED.1.
         async fn sign_digest(
             &self,
             request: tonic::Request<super::SignDigestRequest>,

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::format::EnvelopeFormat;
 use crate::limits::{SIGNING_AGENT_BYTES_MAX, TIMESTAMP_TOKEN_BYTES_MAX};
 use crate::rules::{self, Found, broken};
+use crate::to_be_signed::{Outside, ToBeSigned};
 use crate::{envelope, header};
 
 /// Header parameters by key.
@@ -41,13 +42,48 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, Error> {
         Value::Tag(other, _) => return Err(malformed(format!("CBOR tag {other}, expected 18 (COSE_Sign1)"))),
         _ => return Err(malformed("no CBOR tag, expected 18 (COSE_Sign1)")),
     };
-    if payload.is_empty() || signature.is_empty() {
-        return Err(malformed("payload or signature is empty"));
+    if signature.is_empty() {
+        return Err(malformed("the signature is empty"));
     }
     let to_be_signed = encode::sig_structure(&protected, &payload)?;
-    let protected = parameters(parse(&protected, "protected header")?, "protected")?;
+    let (signed, chain) = signed(&protected, payload)?;
     let unprotected = parameters(unprotected, "unprotected")?;
-    Ok(Decoded { content: content(protected, unprotected, payload, signature)?, to_be_signed })
+    Ok(Decoded { content: content(signed, chain, unprotected, signature)?, to_be_signed })
+}
+
+/// Takes a `Sig_structure` (RFC 9052 section 4.4) apart and applies the rules for signed attributes. Its encoding must
+/// be the one a verifier makes of header and payload: any other is covered by no signature.
+pub(crate) fn decode_sig_structure(bytes: &[u8]) -> Result<ToBeSigned, Error> {
+    let Value::Array(parts) = parse(bytes, "Sig_structure")? else {
+        return Err(malformed("no array, expected the Sig_structure of a COSE_Sign1"));
+    };
+    let (protected, payload) = match <[Value; 4]>::try_from(parts) {
+        Ok([Value::Text(context), _, _, _]) if context != "Signature1" => {
+            let found = crate::quoted(&context);
+            return Err(malformed(format!("Sig_structure for {found:?}, expected \"Signature1\"")));
+        }
+        Ok([Value::Text(_), Value::Bytes(_), Value::Bytes(external), _]) if !external.is_empty() => {
+            let found = external.len();
+            return Err(malformed(format!("{found} bytes of external_aad, expected none")));
+        }
+        Ok([Value::Text(_), Value::Bytes(protected), Value::Bytes(_), Value::Bytes(payload)]) => {
+            (protected, payload)
+        }
+        Ok(_) => {
+            return Err(malformed("expected [\"Signature1\", protected header, external_aad, payload]"));
+        }
+        Err(parts) => {
+            return Err(malformed(format!("Sig_structure has {} elements, expected 4", parts.len())));
+        }
+    };
+    if encode::sig_structure(&protected, &payload)? != bytes {
+        return Err(malformed("the Sig_structure is not encoded deterministically (RFC 8949 section 4.2.1)"));
+    }
+    let (signed, chain) = signed(&protected, payload)?;
+    match chain {
+        None => Ok(signed),
+        Some(_) => Err(broken("x5chain (33)", "is protected, expected it in the unprotected header")),
+    }
 }
 
 fn parse(bytes: &[u8], what: &str) -> Result<Value, Error> {
@@ -76,12 +112,12 @@ fn parameters(header: Value, name: &str) -> Result<Parameters, Error> {
     entries.into_iter().map(|(key, value)| Ok((label(key)?, value))).collect()
 }
 
-fn content(
-    mut protected: Parameters,
-    mut unprotected: Parameters,
-    payload: Vec<u8>,
-    signature: Vec<u8>,
-) -> Result<Content, Error> {
+/// What is signed, and the chain if it is signed too.
+fn signed(protected: &[u8], payload: Vec<u8>) -> Result<(ToBeSigned, Option<Value>), Error> {
+    if payload.is_empty() {
+        return Err(malformed("the payload is empty"));
+    }
+    let mut protected = parameters(parse(protected, "protected header")?, "protected")?;
     let algorithm = algorithm(take(&mut protected, LABEL_ALG).as_ref())?;
     let content_type = content_type(take(&mut protected, LABEL_CONTENT_TYPE))?;
     let critical = critical_list(take(&mut protected, LABEL_CRIT))?;
@@ -93,7 +129,7 @@ fn content(
     let signing_time = time(&mut protected, header::SIGNING_TIME)?;
     let authentic_signing_time = time(&mut protected, header::AUTHENTIC_SIGNING_TIME)?;
     let expiry = time(&mut protected, header::EXPIRY)?;
-    let x5chain = x5chain(&mut protected, &mut unprotected)?;
+    let chain = take(&mut protected, LABEL_X5CHAIN);
     let others = protected.into_iter().map(|(key, value)| Ok((key, attribute_value(value)?)));
     let others = others.collect::<Result<_, Error>>()?;
     let checked = rules::check(Found {
@@ -103,9 +139,9 @@ fn content(
         expiry,
         critical,
         others,
-        may_be_critical: may_be_critical(signing_time.is_some(), x5chain.1),
+        may_be_critical: may_be_critical(signing_time.is_some(), chain.is_some()),
     })?;
-    Ok(Content {
+    let signed = ToBeSigned {
         format: EnvelopeFormat::Cose,
         payload,
         content_type,
@@ -115,11 +151,23 @@ fn content(
         authentic_signing_time,
         expiry,
         extended: checked.extended,
-        chain: x5chain.0,
+    };
+    Ok((signed, chain))
+}
+
+fn content(
+    signed: ToBeSigned,
+    protected_chain: Option<Value>,
+    mut unprotected: Parameters,
+    signature: Vec<u8>,
+) -> Result<Content, Error> {
+    let outside = Outside {
+        chain: x5chain(protected_chain, take(&mut unprotected, LABEL_X5CHAIN))?,
         signing_agent: signing_agent(take(&mut unprotected, header::SIGNING_AGENT))?,
         timestamp_token: timestamp_token(take(&mut unprotected, header::TIMESTAMP_SIGNATURE))?,
         signature,
-    })
+    };
+    Ok(signed.into_content(outside))
 }
 
 fn algorithm(value: Option<&Value>) -> Result<SigningAlgorithm, Error> {
@@ -156,14 +204,8 @@ fn may_be_critical(has_signing_time: bool, has_protected_chain: bool) -> Vec<Att
     keys
 }
 
-/// The chain and whether it was in the protected header.
-fn x5chain(
-    protected: &mut Parameters,
-    unprotected: &mut Parameters,
-) -> Result<(Vec<Certificate>, bool), Error> {
-    let (inside, outside) = (take(protected, LABEL_X5CHAIN), take(unprotected, LABEL_X5CHAIN));
-    let is_protected = inside.is_some();
-    let chain = match (inside, outside) {
+fn x5chain(protected: Option<Value>, unprotected: Option<Value>) -> Result<Vec<Certificate>, Error> {
+    let chain = match (protected, unprotected) {
         (Some(_), Some(_)) => return Err(malformed("two certificate chains, protected and unprotected")),
         (Some(chain), None) | (None, Some(chain)) => chain,
         (None, None) => return Err(Error::NoCertificates),
@@ -177,7 +219,7 @@ fn x5chain(
         Value::Bytes(der) => Ok(der),
         _ => Err(malformed("x5chain (33) holds something else than byte strings")),
     };
-    Ok((envelope::parse_chain(certificates.into_iter().map(der))?, is_protected))
+    envelope::parse_chain(certificates.into_iter().map(der))
 }
 
 fn time(protected: &mut Parameters, name: &str) -> Result<Option<Timestamp>, Error> {

@@ -20,6 +20,7 @@ use crate::limits::{SIGNING_AGENT_BYTES_MAX, TIMESTAMP_TOKEN_BYTES_MAX};
 use crate::rules::{self, Found, broken};
 use crate::strict_json::{kind, parse_object};
 use crate::time::from_rfc3339;
+use crate::to_be_signed::{Outside, ToBeSigned};
 use crate::{envelope, header};
 
 type Object = Map<String, Value>;
@@ -35,23 +36,32 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, Error> {
         Some(other) => return Err(malformed(format!("\"header\" is {}, expected an object", kind(&other)))),
         None => return Err(Error::NoCertificates),
     };
-    let payload = decoded(&URL_SAFE_NO_PAD, "payload", &payload_text)?;
     let signature = decoded(&URL_SAFE_NO_PAD, "signature", &signature_text)?;
-    if payload.is_empty() || signature.is_empty() {
-        return Err(malformed("payload or signature is empty"));
+    if signature.is_empty() {
+        return Err(malformed("the signature is empty"));
     }
-    let protected = decoded(&URL_SAFE_NO_PAD, "protected", &protected_text)?;
-    let protected = parse_object(&protected).map_err(|e| malformed(format!("protected header: {e}")))?;
+    let signed = signed(&protected_text, &payload_text)?;
     let to_be_signed = format!("{protected_text}.{payload_text}").into_bytes();
-    Ok(Decoded { content: content(protected, unprotected, payload, signature)?, to_be_signed })
+    Ok(Decoded { content: content(signed, unprotected, signature)?, to_be_signed })
 }
 
-fn content(
-    mut protected: Object,
-    mut unprotected: Object,
-    payload: Vec<u8>,
-    signature: Vec<u8>,
-) -> Result<Content, Error> {
+/// Takes a signing input (RFC 7515 section 5.1) apart and applies the rules for signed attributes.
+pub(crate) fn decode_signing_input(bytes: &[u8]) -> Result<ToBeSigned, Error> {
+    let (protected, payload) = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.split_once('.'))
+        .ok_or_else(|| malformed("no dot between two Base64 texts, expected the signing input of a JWS"))?;
+    signed(protected, payload)
+}
+
+/// Both parts in base64url.
+fn signed(protected: &str, payload: &str) -> Result<ToBeSigned, Error> {
+    let payload = decoded(&URL_SAFE_NO_PAD, "payload", payload)?;
+    if payload.is_empty() {
+        return Err(malformed("the payload is empty"));
+    }
+    let protected = decoded(&URL_SAFE_NO_PAD, "protected", protected)?;
+    let mut protected = parse_object(&protected).map_err(|e| malformed(format!("protected header: {e}")))?;
     let algorithm = algorithm(&attribute_text(&mut protected, "alg")?)?;
     let content_type = attribute_text(&mut protected, "cty")?;
     let scheme = attribute_text(&mut protected, header::SIGNING_SCHEME)?;
@@ -74,7 +84,7 @@ fn content(
         others,
         may_be_critical,
     })?;
-    Ok(Content {
+    Ok(ToBeSigned {
         format: EnvelopeFormat::Jws,
         payload,
         content_type,
@@ -84,11 +94,17 @@ fn content(
         authentic_signing_time,
         expiry,
         extended: checked.extended,
+    })
+}
+
+fn content(signed: ToBeSigned, mut unprotected: Object, signature: Vec<u8>) -> Result<Content, Error> {
+    let outside = Outside {
         chain: chain(unprotected.remove("x5c"))?,
         signing_agent: signing_agent(unprotected.remove(header::SIGNING_AGENT))?,
         timestamp_token: timestamp_token(unprotected.remove(header::TIMESTAMP_SIGNATURE))?,
         signature,
-    })
+    };
+    Ok(signed.into_content(outside))
 }
 
 fn algorithm(name: &str) -> Result<SigningAlgorithm, Error> {

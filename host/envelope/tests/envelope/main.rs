@@ -11,3 +11,4 @@ mod mint;
 mod other_makers;
 mod properties;
 mod round_trip;
+mod to_be_signed;

@@ -34,6 +34,8 @@ impl Serving {
             key_spec: spec.as_str().to_owned(),
             hash_algorithm: spec.hash_algorithm().as_str().to_owned(),
             digest: vec![0; spec.hash_algorithm().digest_len()],
+            // A batch is of digests alone.
+            to_be_signed: Vec::new(),
         };
         check_size(&request)?;
         let bytes: Vec<Vec<u8>> = digests.iter().map(|digest| digest.bytes().to_vec()).collect();

@@ -46,7 +46,8 @@ impl Plugin {
         match self.wire().await? {
             Wire::Stdio => Err(self.incapable(capability::TRANSPORT_GRPC_1, "signing a digest takes")),
             Wire::Grpc(_) => {
-                let order = Order { key, spec, digest, described: None, is_repetition: false };
+                let (described, to_be_signed) = (None, None);
+                let order = Order { key, spec, digest, to_be_signed, described, is_repetition: false };
                 sign_digest(self, &order, Instant::now() + self.deadline()).await
             }
         }
@@ -234,7 +235,9 @@ async fn sign_grpc(
     unsigned.check_chain(chain).map_err(|source| no_envelope(plugin, DESCRIBE_KEY, source))?;
     let (spec, digest) = (unsigned.key_spec(), unsigned.digest());
     let described = description.public_key.as_ref();
-    let order = Order { key, spec, digest: &digest, described, is_repetition: false };
+    let asks_for_it = plugin.metadata().has(capability::TO_BE_SIGNED_1);
+    let to_be_signed = asks_for_it.then(|| unsigned.to_be_signed());
+    let order = Order { key, spec, digest: &digest, to_be_signed, described, is_repetition: false };
     let mut made = sign_digest(plugin, &order, deadline).await?;
     let (version, request_id) = (made.key_version.take(), made.vault_request_id.take());
     let signature = by_described_key(plugin.name(), key, description, made)?;

@@ -66,7 +66,8 @@ impl Supervisor {
                 };
             outcomes.push(match (answer, &ended) {
                 _ if shall_repeat => {
-                    let order = Order { key, spec, digest, described: None, is_repetition };
+                    let order =
+                        Order { key, spec, digest, to_be_signed: None, described: None, is_repetition };
                     self.sign_digest(&order, until).await
                 }
                 (Some(outcome), _) => outcome,

@@ -23,6 +23,8 @@ pub(crate) struct Order<'a> {
     pub(crate) key: &'a KeyReference,
     pub(crate) spec: KeySpec,
     pub(crate) digest: &'a Digest,
+    /// What was hashed, for a plugin that asks for it (SPEC TBS-3).
+    pub(crate) to_be_signed: Option<&'a [u8]>,
     /// The key as it was described to the caller. `None`: the one that was described last.
     pub(crate) described: Option<&'a PublicKey>,
     /// It was lost with a process already.
@@ -92,7 +94,8 @@ impl Supervisor {
                 let until = Instant::now() + left;
                 self.check_same_key(&serving, order.key, order.described, left).await?;
                 let left = until.saturating_duration_since(Instant::now());
-                let signed = serving.sign_digest(order.key, order.spec, order.digest, left).await;
+                let Order { key, spec, digest, to_be_signed, .. } = *order;
+                let signed = serving.sign_digest(key, spec, digest, to_be_signed, left).await;
                 let is_unanswered =
                     |error: &Error| matches!(error, Error::TooSlow { .. }) || serving.is_lost_with(error);
                 if !signed.as_ref().is_err_and(is_unanswered) {

@@ -231,6 +231,7 @@ impl Key {
             key_spec: self.spec.to_string(),
             hash_algorithm: hash.to_string(),
             digest: vec![0x5A; hash.digest_len()],
+            to_be_signed: Vec::new(),
         }
     }
 }

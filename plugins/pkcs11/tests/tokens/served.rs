@@ -131,6 +131,7 @@ fn request(key: KeyReference, digest: Vec<u8>) -> SignDigestRequest {
         key_spec: "EC-256".to_owned(),
         hash_algorithm: "SHA-256".to_owned(),
         digest,
+        to_be_signed: Vec::new(),
     }
 }
 

@@ -1,0 +1,7 @@
+//! Tests of identities that need several rooms.
+
+mod certificates;
+mod issuer;
+mod keys;
+mod oracle;
+mod tokens;

@@ -1,0 +1,5 @@
+//! Listeners met by real clients.
+
+mod floods;
+mod harness;
+mod tls;
