@@ -98,6 +98,11 @@ impl CertificateChain {
         &self.certificates
     }
 
+    /// The common name of the first certificate, for messages: its subject's, made short. `None` if there is none.
+    pub fn first_subject(&self) -> Option<String> {
+        names(self.certificates.first()?).map(|names| common_name(names.subject))
+    }
+
     /// Orders what the vault holds and what `bundle` adds into a chain that starts at the certificate of `key`.
     ///
     /// Certificates that do not belong to the chain are left out. The vault's own come first where names are equal.

@@ -118,6 +118,9 @@ impl SigningKey for KmsKey {
             return Ok(chain.clone());
         }
         let chain = fetch(&self.vault, &self.session, source)?;
+        if chain.clone().complete(self.public_key(), Vec::new()).is_err() {
+            return Err(foreign(&self.found.arn, source, &chain));
+        }
         *kept = Some((Instant::now(), chain.clone()));
         Ok(chain)
     }
@@ -230,6 +233,17 @@ fn unfit(arn: &str, name: &str, why: &str) -> Error {
         "key {arn}{asked} cannot sign for Notary: {why}. Usage and spec of a key cannot be changed; use one made with \
          --key-usage SIGN_VERIFY and --key-spec RSA_2048, RSA_3072, RSA_4096, ECC_NIST_P256, ECC_NIST_P384 or \
          ECC_NIST_P521"
+    ))
+    .with_scope(Scope::Key)
+}
+
+/// Plugin config certificate leads to certificates of other keys.
+fn foreign(arn: &str, source: &Source, chain: &CertificateChain) -> Error {
+    let subject = crate::error::shown(&chain.first_subject().unwrap_or_default());
+    Error::validation(format!(
+        "no certificate belongs to the key {arn}: plugin config \"certificate\" names {source}, whose first certificate is \
+         that of {subject:?} and holds another public key; set --plugin-config certificate to where the certificate is that \
+         was issued for this key, or sign with the key that {source} is for"
     ))
     .with_scope(Scope::Key)
 }

@@ -51,3 +51,5 @@ pub const NEW_ID_BYTES: usize = 16;
 /// How long a token whose sessions are all held by other programs is waited for, in seconds: nobody of ours will give
 /// one back.
 pub const SESSIONS_GONE_SECONDS: u64 = 5;
+/// By how many letters an unknown attribute of a URI may differ from the known one it is taken for a typo of.
+pub const NAME_DISTANCE_MAX: usize = 2;

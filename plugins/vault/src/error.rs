@@ -228,8 +228,8 @@ pub(crate) fn spent(call: &Call, token: &Token) -> Error {
     .vault_code("HTTP 403")
 }
 
-/// A call without an answer of the vault's.
-pub(crate) fn failed(call: &Call, failure: &Failure) -> Error {
+/// A call without an answer of the vault's, to a request that has waited for so long in all.
+pub(crate) fn failed(call: &Call, failure: &Failure, waited: Duration) -> Error {
     let doing = &call.doing;
     let broken = |why: String| Error::internal(format!("cannot {doing}: {why}")).with_scope(Scope::Vault);
     match failure {
@@ -246,10 +246,10 @@ pub(crate) fn failed(call: &Call, failure: &Failure) -> Error {
             shown(why)
         ))
         .retryable(false),
-        Failure::Slow(time) => Error::timeout(format!(
+        Failure::Slow => Error::timeout(format!(
             "cannot {doing}: the vault did not answer within {:.1} s; a retry may help, else its operator must look \
              into it",
-            time.as_secs_f64()
+            waited.as_secs_f64()
         ))
         .with_scope(Scope::Vault),
         Failure::Cut(why) => broken(format!("the vault's answer broke off: {}", shown(why))).retryable(true),

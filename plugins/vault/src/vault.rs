@@ -9,7 +9,6 @@ mod tls;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use prokura_plugin::{Deadline, Error, VaultRequest};
 use serde_json::Value;
@@ -18,6 +17,7 @@ use crate::config::{ConnectionConfig, Environment};
 use crate::error::{denied, located, malformed, refused, spent, waited};
 use crate::limits::CONNECTIONS_MAX;
 use client::{Call, Client, Reply};
+use patience::Until;
 use session::{AfterRefusal, Session, Token};
 
 /// All vaults this process talks to.
@@ -92,11 +92,11 @@ impl Vault {
     /// As the table in [`crate::error`] says.
     pub(crate) fn ask(&self, call: &Call, deadline: Deadline) -> Result<Answer, Error> {
         deadline.check()?;
-        let (started, until) = (Instant::now(), patience::until(deadline));
+        let until = Until::of(deadline);
         // Inside `block_on`, because the timer needs the runtime from the start.
-        let in_time = async { tokio::time::timeout_at(until.into(), self.permitted(call, until)).await };
+        let in_time = async { tokio::time::timeout_at(until.end.into(), self.permitted(call, until)).await };
         let answered = self.runtime.block_on(in_time);
-        let answered = answered.unwrap_or_else(|_| Err(waited(call, started.elapsed())));
+        let answered = answered.unwrap_or_else(|_| Err(waited(call, until.started.elapsed())));
         answered.map_err(|error| located(error, &self.config))
     }
 
@@ -105,7 +105,7 @@ impl Vault {
         self.config.auth.described()
     }
 
-    async fn permitted(&self, call: &Call, until: Instant) -> Result<Answer, Error> {
+    async fn permitted(&self, call: &Call, until: Until) -> Result<Answer, Error> {
         let mut token = self.session.token(&self.client, until).await?;
         let mut reply = patience::call(&self.client, call, Some(token.value()), until).await?;
         if reply.status.as_u16() == 403 {

@@ -108,7 +108,12 @@ fn in_the_bundle_alone(stage: &'static Stage) -> Result<()> {
 fn for_another_key(stage: &'static Stage) -> Result<()> {
     let (key, other) = (stage.key(KeySpec::Ec256)?, stage.key(KeySpec::Ec256)?);
     let certificate = stage.kms.certificate(&other).display().to_string();
-    let words = ["no certificate belongs to the key", &key.arn];
+    let words = [
+        "no certificate belongs to the key",
+        &key.arn,
+        &certificate,
+        "set --plugin-config certificate to where",
+    ];
     let attempt = stage.attempt(&key.arn, &key)?.with("certificate", &certificate);
     attempt.refused("certificate for another key", 1, &words)
 }

@@ -1,13 +1,32 @@
 //! PKCS#11 URIs (RFC 7512): parsed strictly into what they say of the module, the token, the key and the PIN.
 //!
-//! Vendor attributes are ignored, as section 2.3 allows; everything else that is not understood is refused.
+//! Attributes of vendors, which by custom start with `x-`, are ignored; everything else that is not understood is refused. A
+//! mistyped name would else match any token, or drop where the PIN is.
 
 use std::collections::BTreeSet;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use crate::limits::SHOWN_CHARS_MAX;
+use crate::limits::{NAME_DISTANCE_MAX, SHOWN_CHARS_MAX};
 
+/// Attributes of vendors start so.
+const VENDOR: &str = "x-";
+const PATH_NAMES: [&str; 13] = [
+    "token",
+    "manufacturer",
+    "serial",
+    "model",
+    "slot-id",
+    "slot-manufacturer",
+    "slot-description",
+    "library-manufacturer",
+    "library-description",
+    "library-version",
+    "object",
+    "id",
+    "type",
+];
+const QUERY_NAMES: [&str; 3] = ["module-path", "module-name", "pin-source"];
 const SCHEME: &str = "pkcs11:";
 /// Besides letters, digits and escapes: `pk11-path-res-avail` and the unreserved marks.
 const PATH_MARKS: &str = "-._~:[]@!$'()*+,=&";
@@ -89,6 +108,14 @@ pub enum UriError {
     /// A text that is not UTF-8 once decoded.
     #[error("attribute {0} is not UTF-8 once decoded")]
     NotText(String),
+    /// An attribute that neither the standard nor this plugin knows. Only its name is told.
+    #[error("attribute {name} is not known, {advice}; one that is not understood would match anything")]
+    Unknown {
+        /// Name of the attribute.
+        name: String,
+        /// What may be meant.
+        advice: String,
+    },
     /// The same attribute twice.
     #[error("attribute {0} is given twice")]
     Duplicate(String),
@@ -174,7 +201,9 @@ impl Uri {
             "id" => self.object.id = Some(value),
             "type" if value != b"private" => return Err(UriError::ObjectType),
             "pin-value" => return Err(UriError::PinValue),
-            _ => {}
+            "type" => {}
+            _ if name.starts_with(VENDOR) => {}
+            _ => return Err(unknown(name, &PATH_NAMES, "behind", &QUERY_NAMES)),
         }
         Ok(())
     }
@@ -186,12 +215,27 @@ impl Uri {
             "module-name" => &mut self.module_name,
             "pin-source" => &mut self.pin_source,
             "pin-value" => return Err(UriError::PinValue),
-            _ => return Ok(false),
+            _ if name.starts_with(VENDOR) => return Ok(false),
+            _ => return Err(unknown(name, &QUERY_NAMES, "before", &PATH_NAMES)),
         };
         let text = utf8(name, value)?;
         field.get_or_insert(text);
         Ok(true)
     }
+}
+
+/// Refuses an attribute of one part of the URI; `elsewhere` are those of the other one.
+fn unknown(name: &str, here: &[&str], where_else: &str, elsewhere: &[&str]) -> UriError {
+    let name = name.to_owned();
+    let distance = |known: &str| strsim::damerau_levenshtein(&name.to_ascii_lowercase(), known);
+    let nearest = here.iter().map(|known| (distance(known), known)).min();
+    let near = nearest.filter(|(far, _)| *far <= NAME_DISTANCE_MAX.min(name.len() / 2));
+    let advice = match near {
+        _ if elsewhere.contains(&name.as_str()) => format!("it belongs {where_else} the ?"),
+        Some((_, known)) => format!("{known} may be meant"),
+        None => format!("known here are {}, and names of vendors that start with {VENDOR}", here.join(", ")),
+    };
+    UriError::Unknown { name, advice }
 }
 
 /// Parses the decimal `slot-id`.
@@ -354,6 +398,24 @@ mod tests {
             assert!(parse(&format!("pkcs11:slot-id={bad}")).is_err(), "{bad}");
         }
         assert!(parse("pkcs11:library-version=2.6.1").is_err());
+    }
+
+    #[test]
+    fn a_mistyped_attribute_is_refused_with_the_one_that_is_meant() {
+        for (text, advice) in [
+            ("pkcs11:tokn=a;object=b", "tokn is not known, token may be meant"),
+            ("pkcs11:Token=a;object=b", "Token is not known, token may be meant"),
+            ("pkcs11:object=b;slotid=1", "slot-id may be meant"),
+            ("pkcs11:object=b?pin-sorce=/a", "pin-sorce is not known, pin-source may be meant"),
+            ("pkcs11:object=b;pin-source=a", "pin-source is not known, it belongs behind the ?"),
+            ("pkcs11:object=b?token=a", "token is not known, it belongs before the ?"),
+            ("pkcs11:object=b;colour=a", "known here are token, manufacturer"),
+            ("pkcs11:object=b?colour=a", "known here are module-path"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(advice), "{text}: {error}");
+        }
+        assert!(parse("pkcs11:object=b;x-colour=a?x-colour=b").is_ok());
     }
 
     #[test]

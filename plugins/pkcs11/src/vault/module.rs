@@ -1,6 +1,8 @@
 //! A PKCS#11 library, loaded and initialised once per process, and initialised anew when it has lost its way.
 
 use std::ffi::{CStr, CString};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
@@ -83,6 +85,7 @@ impl Module {
         if !found.is_file() {
             return Err(missing("expected a file".to_owned()));
         }
+        check_writers(path, &found).map_err(missing)?;
         let unloadable = |e: CryptokiError| match e {
             CryptokiError::LibraryLoading(_) | CryptokiError::MissingSymbol(_) => {
                 missing(format!("not a PKCS#11 library: {e}"))
@@ -312,4 +315,60 @@ impl Drop for Module {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A module runs in this process and is given the PIN: whoever may write to it, or replace it, has both.
+fn check_writers(path: &Path, file: &Metadata) -> Result<(), String> {
+    const OTHERS: u32 = 0o002;
+    const GROUP_OR_OTHERS: u32 = 0o022;
+    const STICKY: u32 = 0o1000;
+    let mode = file.mode() & 0o7777;
+    if mode & GROUP_OR_OTHERS != 0 {
+        let who = if mode & OTHERS == 0 { "its group" } else { "others" };
+        return Err(format!(
+            "its mode is {mode:04o}, so that {who} may write to it, and it would be given the PIN; make sure that it is the \
+             vendor's, then chmod go-w {}",
+            path.display()
+        ));
+    }
+    let Some(directory) = path.parent() else { return Ok(()) };
+    let mode = std::fs::metadata(directory).map_err(|e| e.to_string())?.mode() & 0o7777;
+    if mode & OTHERS != 0 && mode & STICKY == 0 {
+        return Err(format!(
+            "its directory has mode {mode:04o}, so that others may replace it, and it would be given the PIN; make sure \
+             that it is the vendor's, then chmod o-w {}",
+            directory.display()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{Permissions, create_dir, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_module_that_others_may_write_is_not_loaded() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("modules");
+        create_dir(&directory).unwrap();
+        let path = directory.join("module.so");
+        write(&path, "no library").unwrap();
+        let spec = ModuleSpec { path: path.clone(), init_args: None, name: None, is_needed: true };
+        for (file, of_directory, words) in [
+            (0o644, 0o755, "not a PKCS#11 library"),
+            (0o755, 0o1777, "not a PKCS#11 library"),
+            (0o664, 0o755, "its mode is 0664, so that its group may write"),
+            (0o646, 0o755, "its mode is 0646, so that others may write"),
+            (0o644, 0o777, "its directory has mode 0777"),
+        ] {
+            set_permissions(&path, Permissions::from_mode(file)).unwrap();
+            set_permissions(&directory, Permissions::from_mode(of_directory)).unwrap();
+            let error = Module::load(&spec, &path).err().unwrap();
+            assert!(error.message.contains(words), "{file:o} {of_directory:o}: {error}");
+        }
+    }
 }

@@ -114,7 +114,7 @@ pub(crate) enum Failure {
     /// TLS was refused by either side; another attempt changes nothing.
     Untrusted(String),
     /// Nothing came in time.
-    Slow(Duration),
+    Slow,
     /// The answer broke off.
     Cut(String),
     /// The answer is larger than any of the vault's.
@@ -166,7 +166,7 @@ impl Client {
     ) -> Result<Reply, Failure> {
         let time = until.saturating_duration_since(Instant::now()).min(ATTEMPT_TIME_MAX);
         let answered = tokio::time::timeout(time, self.follow(call, token)).await;
-        answered.unwrap_or(Err(Failure::Slow(time)))
+        answered.unwrap_or(Err(Failure::Slow))
     }
 
     async fn follow(&self, call: &Call, token: Option<&str>) -> Result<Reply, Failure> {
@@ -242,7 +242,7 @@ async fn read(mut response: reqwest::Response) -> Result<Reply, Failure> {
 fn failure(error: &reqwest::Error) -> Failure {
     let reasons = reasons(error);
     if error.is_timeout() {
-        return Failure::Slow(CONNECT_TIME_MAX);
+        return Failure::Slow;
     }
     if tls::is_refusal(error) {
         return Failure::Untrusted(reasons);

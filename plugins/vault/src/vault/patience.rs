@@ -9,10 +9,21 @@ use crate::error::{Standing, failed, standing, too_late};
 use crate::limits::{ANSWER_TIME, ATTEMPTS_MAX, CALL_TIME_MAX, PAUSE_FIRST, PAUSE_MAX, RETRY_AFTER_MAX};
 use crate::vault::client::{Call, Client, Failure, Reply};
 
-/// Until when a call may go on: a little less than the deadline, so that its error still reaches the host.
-pub(crate) fn until(deadline: Deadline) -> Instant {
-    let left = deadline.remaining().unwrap_or(CALL_TIME_MAX);
-    Instant::now() + left - (left / 10).min(ANSWER_TIME)
+/// The time a request has, its login and its repetitions included.
+#[derive(Clone, Copy)]
+pub(crate) struct Until {
+    /// Since when its user waits.
+    pub(crate) started: Instant,
+    /// When it has to be over.
+    pub(crate) end: Instant,
+}
+
+impl Until {
+    /// From now to a little before the deadline, so that an error still reaches the host.
+    pub(crate) fn of(deadline: Deadline) -> Self {
+        let (started, left) = (Instant::now(), deadline.remaining().unwrap_or(CALL_TIME_MAX));
+        Self { started, end: started + left - (left / 10).min(ANSWER_TIME) }
+    }
 }
 
 /// Makes a call until the vault answers it, refuses it for good, or time is up. Everything this plugin asks may be asked
@@ -24,26 +35,26 @@ pub(crate) async fn call(
     client: &Client,
     call: &Call,
     token: Option<&str>,
-    until: Instant,
+    until: Until,
 ) -> Result<Reply, Error> {
     let mut attempt = 1;
     loop {
-        let outcome = client.call(call, token, until).await;
+        let outcome = client.call(call, token, until.end).await;
         let (pause, error) = match outcome {
             Ok(reply) => match standing(&reply) {
                 Standing::Settled => return Ok(reply),
                 Standing::Passing => (reply.retry_after, crate::error::refused(call, &reply)),
             },
-            Err(failure @ (Failure::Unreachable(_) | Failure::Slow(_) | Failure::Cut(_))) => {
-                (None, failed(call, &failure))
+            Err(failure @ (Failure::Unreachable(_) | Failure::Slow | Failure::Cut(_))) => {
+                (None, failed(call, &failure, until.started.elapsed()))
             }
-            Err(failure) => return Err(failed(call, &failure)),
+            Err(failure) => return Err(failed(call, &failure, until.started.elapsed())),
         };
         let pause = pause.unwrap_or_else(|| back_off(attempt));
-        if until <= Instant::now() {
+        if until.end <= Instant::now() {
             return Err(too_late(error));
         }
-        if attempt >= ATTEMPTS_MAX || pause > RETRY_AFTER_MAX || Instant::now() + pause >= until {
+        if attempt >= ATTEMPTS_MAX || pause > RETRY_AFTER_MAX || Instant::now() + pause >= until.end {
             return Err(error);
         }
         tokio::time::sleep(pause).await;
@@ -63,6 +74,26 @@ fn back_off(attempt: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Auth, ConnectionConfig, TlsConfig};
+
+    /// A login that took nearly all of the time leaves none to the call itself.
+    #[tokio::test]
+    async fn what_is_late_says_how_long_its_user_waited() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();
+        let client = Client::new(&ConnectionConfig {
+            address,
+            address_from: "test".to_owned(),
+            namespace: None,
+            tls: TlsConfig::default(),
+            auth: Auth::Token { file: None },
+        });
+        let now = Instant::now();
+        let until = Until { started: now - Duration::from_millis(3700), end: now };
+        let asked = Call::read("transit/keys/release", "read key transit/release");
+        let error = call(&client.unwrap(), &asked, None, until).await.err().unwrap();
+        assert!(error.message.contains("did not answer within 3.7 s"), "{error}");
+    }
 
     #[test]
     fn pauses_grow_stay_bounded_and_differ() {

@@ -13,7 +13,7 @@ use crate::error::refused;
 use crate::limits::TOKEN_MARGIN;
 use crate::vault::client::{Call, Client, Reply, Verb};
 use crate::vault::credentials::{Readers, secret, token};
-use crate::vault::patience;
+use crate::vault::patience::{self, Until};
 
 /// A token of the vault.
 pub(crate) struct Token {
@@ -64,7 +64,7 @@ impl Session {
     ///
     /// # Errors
     /// `ACCESS_DENIED` if there is none or the login is refused.
-    pub(crate) async fn token(&self, client: &Client, until: Instant) -> Result<Arc<Token>, Error> {
+    pub(crate) async fn token(&self, client: &Client, until: Until) -> Result<Arc<Token>, Error> {
         let mut held = self.token.lock().await;
         if let Some(token) = held.as_ref().filter(|token| !token.is_due()) {
             return Ok(Arc::clone(token));
@@ -89,7 +89,7 @@ impl Session {
         &self,
         refused: &Arc<Token>,
         client: &Client,
-        until: Instant,
+        until: Until,
     ) -> Result<AfterRefusal, Error> {
         let mut held = self.token.lock().await;
         if let Some(token) = held.as_ref().filter(|token| !Arc::ptr_eq(token, refused)) {
@@ -108,7 +108,7 @@ impl Session {
         Ok(AfterRefusal::Replaced(fresh))
     }
 
-    async fn obtain(&self, client: &Client, until: Instant) -> Result<Token, Error> {
+    async fn obtain(&self, client: &Client, until: Until) -> Result<Token, Error> {
         match &self.auth {
             Auth::Token { file } => {
                 let found = token(file.as_deref(), &self.environment)?;
@@ -139,7 +139,7 @@ impl Session {
         body: &Wiped,
         from: &str,
         client: &Client,
-        until: Instant,
+        until: Until,
     ) -> Result<Token, Error> {
         let described = self.auth.described();
         let doing = format!("log in by {described} with the secret from {from}");
@@ -159,7 +159,7 @@ impl Session {
     }
 
     /// `renew-self`; `None` if the vault says no, so that a login takes its place.
-    async fn renewed(&self, token: &Token, client: &Client, until: Instant) -> Option<Token> {
+    async fn renewed(&self, token: &Token, client: &Client, until: Until) -> Option<Token> {
         let call = Call::write(Verb::Update, "auth/token/renew-self", &json!({}), "renew the token").ok()?;
         let mut reply = patience::call(client, &call, Some(token.value()), until).await.ok()?;
         if !reply.status.is_success() {
@@ -171,7 +171,7 @@ impl Session {
     }
 
     /// How long a token lives (zero: without end) and whether it can be renewed; `None` if the vault does not know it.
-    async fn lookup(&self, token: &str, client: &Client, until: Instant) -> Option<(Duration, bool)> {
+    async fn lookup(&self, token: &str, client: &Client, until: Until) -> Option<(Duration, bool)> {
         let call = Call::read("auth/token/lookup-self", "look up the token");
         let reply = patience::call(client, &call, Some(token), until).await.ok()?;
         let data = reply.json.as_ref().filter(|_| reply.status.is_success())?.get("data")?;
