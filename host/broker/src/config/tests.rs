@@ -1,3 +1,5 @@
+//! What `prokurad.toml` is refused for, and what it means.
+
 use super::*;
 
 const GOOD: &str = r#"
