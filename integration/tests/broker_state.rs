@@ -1,9 +1,11 @@
 //! What the broker remembers: one set of tests on SQLite and on PostgreSQL, then what breaks in each.
 
-#![expect(clippy::print_stdout, reason = "each trial says what it measured; the sequencer speaks to its parent")]
+#![expect(
+    clippy::print_stdout,
+    reason = "each trial says what it measured; the sequencer speaks to its parent"
+)]
 #![expect(clippy::indexing_slicing, reason = "of two stores")]
 #![expect(clippy::needless_pass_by_value, clippy::type_complexity, reason = "tables of trials")]
-
 #![expect(clippy::disallowed_methods, reason = "tests start real programs and this one's own sequencers")]
 
 #[path = "broker_state/answers.rs"]
