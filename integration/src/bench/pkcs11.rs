@@ -24,6 +24,11 @@ use crate::vault::{TestKey, TestVault};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 const IN_FLIGHT: [usize; 3] = [1, 4, 16];
+/// Where batches are measured: a batch keeps as many in flight by itself.
+const BATCHED_IN_FLIGHT: usize = 16;
+/// Signatures of one SignDigests call, and how many such calls are open.
+const BATCH: usize = 64;
+const BATCHES_OPEN: usize = 2;
 const SPECS: [KeySpec; 2] = [KeySpec::Ec256, KeySpec::Rsa2048];
 pub(super) const MESSAGE: &[u8] = b"bench";
 /// Signatures over which calls are counted.
@@ -58,6 +63,9 @@ pub fn table(seconds: f64) -> Result<Vec<Row>> {
             rows.push(row("C_Sign loop", &bare));
             rows.push(row("  + verify", &bare_loop(true)?));
             rows.push(row("plugin", &plugin(&home, &hsm.token, spec, in_flight, duration)?));
+            if in_flight == BATCHED_IN_FLIGHT {
+                rows.push(row("  in batches", &batches(&home, &hsm.token, spec, duration)?));
+            }
             rows.push(row("libp11", &libp11.run(&hsm.token, spec, in_flight, duration)?));
 
             let bare = direct(&hsm, hsm.client(), pin_file, (spec, in_flight, duration), false)?;
@@ -127,6 +135,47 @@ pub(super) fn plugin(
                     while begun.elapsed() < duration {
                         sign_and_verify(&plugin, &key, spec).await?;
                         made += 1;
+                    }
+                    anyhow::Ok(made)
+                })
+            })
+            .collect();
+        let mut signatures = 0;
+        for task in tasks {
+            signatures += task.await??;
+        }
+        anyhow::Ok(signatures)
+    })?;
+    let measured =
+        Measured { signatures, seconds: begun.elapsed().as_secs_f64(), cpu_seconds: cpu()? - cpu_before };
+    served.close();
+    Ok(measured)
+}
+
+/// SignDigests, many signatures over one call, and each of them verified here.
+fn batches(home: &Home, vault: &dyn TestVault, spec: KeySpec, duration: Duration) -> Result<Measured> {
+    let served = serve(home, vault)?;
+    let key = reference(vault.key(spec))?;
+    let public_key = served.block_on(async {
+        let signed =
+            served.plugin.sign_digest(&key, spec, &Digest::of(spec.hash_algorithm(), MESSAGE)).await?;
+        anyhow::Ok(signed.public_key)
+    })?;
+    let child = served.process_id().context("the plugin serves")?;
+    let cpu = || anyhow::Ok(cpu_seconds(std::process::id())? + cpu_seconds(child)?);
+    let (cpu_before, begun) = (cpu()?, Instant::now());
+    let signatures = served.block_on(async {
+        let tasks: Vec<_> = (0..BATCHES_OPEN)
+            .map(|_| {
+                let (plugin, key, public_key) = (served.plugin.clone(), key.clone(), public_key.clone());
+                tokio::spawn(async move {
+                    let digests = vec![Digest::of(spec.hash_algorithm(), MESSAGE); BATCH];
+                    let mut made = 0u64;
+                    while begun.elapsed() < duration {
+                        for signed in plugin.sign_digests(&key, spec, &digests).await? {
+                            verify(&public_key, &signed?.signature)?;
+                            made += 1;
+                        }
                     }
                     anyhow::Ok(made)
                 })

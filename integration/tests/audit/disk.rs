@@ -32,10 +32,10 @@ impl Drop for Mounted<'_> {
 
 pub(crate) fn full() -> Result<()> {
     let home = home()?;
-    let _mounted = Mounted::new(home.path(), "size=3m")?;
+    let _mounted = Mounted::new(home.path(), "size=4m")?;
     // Taken away again later, as an operator would.
     let ballast = home.path().join("ballast");
-    std::fs::write(&ballast, vec![1; 512 * 1024])?;
+    std::fs::write(&ballast, vec![1; 1536 * 1024])?;
     let log = open(home.path())?;
     let runtime = runtime()?;
     let (acknowledged, refused) = runtime.block_on(fill(&log))?;

@@ -84,7 +84,7 @@ fn each_kind_of_error_is_told_at_its_place() {
             "pin = \"1234\"",
             "keys.acme/release.config.pin: sounds like a secret",
         ),
-        ("client_cas = [\"tls/ca.pem\"]", "", "tls.client_cas: is empty and so is pins"),
+        ("client_cas = [\"tls/ca.pem\"]", "", "tls.client_cas: is empty, so is pins"),
         ("tcp = \"127.0.0.1:0\"\n", "", "tls: is there, but listen.tcp is not"),
         ("format = \"json\"", "format = \"xml\"", "log.format: is neither"),
         ("name = \"signing.example/log\"\n", "", "audit.name: is not there"),

@@ -3,5 +3,4 @@
 mod certificates;
 mod issuer;
 mod keys;
-mod oracle;
 mod tokens;

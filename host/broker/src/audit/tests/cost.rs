@@ -31,7 +31,7 @@ async fn measure(log: &Log, in_flight: u64, signatures: u64) -> (f64, Vec<Durati
 }
 
 #[tokio::test]
-#[ignore = "a measurement"]
+#[ignore = "by name only: a measurement"]
 async fn throughput_and_latency() {
     for (place, home) in homes() {
         let log = Log::open(&home.path().join("log"), key(home.path()), Options::default()).unwrap();
@@ -50,7 +50,7 @@ async fn throughput_and_latency() {
 }
 
 #[tokio::test]
-#[ignore = "a measurement; a million entries, 2 GiB in /dev/shm"]
+#[ignore = "by name only: a measurement; a million entries, 2 GiB in /dev/shm"]
 async fn growth() {
     let home = tempfile::tempdir_in("/dev/shm").unwrap();
     let resident = || {

@@ -66,7 +66,7 @@ async fn flipped_bytes_of_a_log_with_full_tiles_are_found() {
 
 /// All of the larger log; an hour in a debug build.
 #[tokio::test]
-#[ignore = "takes long; run with --ignored"]
+#[ignore = "by name only: takes long; run with --ignored"]
 async fn every_flipped_byte_of_a_log_with_full_tiles_is_found() {
     let home = home();
     let log = open(home.path());

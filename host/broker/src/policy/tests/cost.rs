@@ -18,7 +18,7 @@ fn teams(n: usize) -> String {
 }
 
 #[test]
-#[ignore = "prints figures; run it by name"]
+#[ignore = "by name only: prints figures; run it by name"]
 fn cost_of_a_decision() {
     const ROUNDS: u32 = 200;
     for n in [1, 100, 1000] {

@@ -76,7 +76,7 @@ async fn no_more_calls_are_in_flight_than_the_vault_may_have() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "prints a table; run with --ignored --nocapture"]
+#[ignore = "by name only: prints a table; run with --ignored --nocapture"]
 async fn overload_table() {
     println!(
         "A vault with 200 signatures a second, ten peers with arrival rates 1 : 2.8, deadlines of 5 s, 60 s."
@@ -107,7 +107,7 @@ async fn overload_table() {
 }
 
 #[tokio::test]
-#[ignore = "prints a table; run with --ignored --nocapture"]
+#[ignore = "by name only: prints a table; run with --ignored --nocapture"]
 async fn cost_table() {
     println!(
         "Microseconds, this build. Request: through the whole schedule to a vault that takes no time, with so many"
