@@ -52,7 +52,7 @@ pub struct DescribeKeyResponse {
     /// RSA-2048, RSA-3072, RSA-4096, EC-256, EC-384 or EC-521.
     #[prost(string, tag = "2")]
     pub key_spec: ::prost::alloc::string::String,
-    /// SubjectPublicKeyInfo in DER.
+    /// SubjectPublicKeyInfo in DER. ListKeys may leave it empty for a key that is not ENABLED.
     #[prost(bytes = "vec", tag = "3")]
     pub public_key: ::prost::alloc::vec::Vec<u8>,
     /// X.509 certificates in DER, leaf first, as far as the plugin knows them. May be empty.
